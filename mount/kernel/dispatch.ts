@@ -1,0 +1,113 @@
+import { constants } from 'node:os'
+import { describeError } from '../../src/errors.ts'
+import { PENDING } from '../../src/frame/operations.ts'
+import { EIO, ENOENT, ENOSYS } from '../../src/os/errno.ts'
+import { UNIQUE_RESEND_HIGH } from './abi.ts'
+import type { BlockingPool, FinishedJob } from './blocking.ts'
+import { type Context, NO_REPLY, type Operation } from './context.ts'
+import { OPERATIONS } from './operations-table.ts'
+
+/** Takes requests apart, has the tree answer them, and sends one reply for each that wants one. */
+export class Dispatcher {
+  readonly #context: Context
+  readonly #pool: BlockingPool
+
+  constructor(context: Context, pool: BlockingPool) {
+    this.#context = context
+    this.#pool = pool
+  }
+
+  /** Answers the message of `size` bytes in the request buffer. Never throws. */
+  handle(size: number): void {
+    const { request, tree, log } = this.#context
+    const whole = request.begin(size)
+    const operation = OPERATIONS[request.opcode]
+    if (!whole) {
+      this.#refuse(size, 'is not one whole message')
+      return
+    }
+    if (operation === undefined) {
+      this.#identify()
+      this.#send(undefined, -ENOSYS)
+      return
+    }
+    if (!request.hasBody(operation.size)) {
+      this.#refuse(size, `is too short for ${operation.name}`)
+      return
+    }
+    this.#identify()
+    let result: number
+    try {
+      result = operation.handle(this.#context)
+    } catch (error) {
+      result = errnoOf(error)
+      log(`${operation.name} failed: ${describeError(error)}`)
+    }
+    if (result === PENDING) {
+      result = this.#pool.submit(request, tree.job)
+      if (result === 0) return
+    }
+    if (result !== NO_REPLY && operation.silent === undefined) this.#send(operation, result)
+    tree.answered()
+  }
+
+  /** Another thread has ended a request's work: answers it, or begins it once more. */
+  finish(done: FinishedJob): void {
+    const { request, tree } = this.#context
+    const { message } = done
+    message.copy(request.buffer.bytes)
+    if (done.again) {
+      tree.jobEnded(done.token, done.result)
+      this.handle(message.length)
+      return
+    }
+    request.begin(message.length)
+    this.#identify()
+    if (!done.replied) {
+      const operation = OPERATIONS[request.opcode]
+      const finish = operation?.finish
+      // Only the header was kept: handlers' fields are not there, and `finish` needs none.
+      if (done.result < 0 || finish === undefined) this.#send(operation, Math.min(done.result, 0))
+      else this.#send(operation, finish(this.#context, done.result))
+    }
+    tree.answered()
+  }
+
+  /** Tells the tree who asks. */
+  #identify(): void {
+    const { request, tree } = this.#context
+    const who = tree.request
+    who.uid = request.uid
+    who.gid = request.gid
+    who.pid = request.pid
+    who.umask = 0
+    who.uniqueLow = request.uniqueLow
+    const high = request.uniqueHigh
+    who.resent = high >= UNIQUE_RESEND_HIGH
+    who.uniqueHigh = high >= UNIQUE_RESEND_HIGH ? high - UNIQUE_RESEND_HIGH : high
+  }
+
+  #send(operation: Operation | undefined, result: number): void {
+    const { request, reply } = this.#context
+    const written = reply.send(request.uniqueLow, request.uniqueHigh, result)
+    if (written === -ENOENT && result > 0) operation?.undo?.(this.#context)
+  }
+
+  /** A message that cannot be read: logged; answered with EIO where it says which request it is. */
+  #refuse(size: number, why: string): void {
+    const { request, reply, log } = this.#context
+    const named = size >= 16
+    log(`a request of ${size} bytes ${named ? `(opcode ${request.opcode}) ` : ''}${why}`)
+    if (!named || OPERATIONS[request.opcode]?.silent) return
+    if (request.uniqueLow !== 0 || request.uniqueHigh !== 0) {
+      reply.send(request.uniqueLow, request.uniqueHigh, -EIO)
+    }
+  }
+}
+
+/** Negated errno of an error that the tree threw; EIO where it names none. */
+function errnoOf(error: unknown): number {
+  if (!(error instanceof Error) || !('code' in error) || typeof error.code !== 'string') return -EIO
+  const numbers: Record<string, number | undefined> = constants.errno
+  return -(numbers[error.code] ?? EIO)
+}

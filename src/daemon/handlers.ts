@@ -1,0 +1,319 @@
+import { CosmosError } from '../errors.ts'
+import { fromWire, isMap, type WireText } from './protocol.ts'
+
+/**
+ * What the daemon answers on its control socket: one method an operation. Paths and names come as text with one
+ * character a byte (`BytesText`, as the tree has them) and go as {@link WireText} (`toWire(bytesText)`).
+ */
+export interface ControlHandlers {
+  status(args: NoArguments, context: RequestContext): Promise<StatusResult>
+  inspect(args: PathArguments, context: RequestContext): Promise<InspectResult>
+  which(args: WhichArguments, context: RequestContext): Promise<WhichEntry[]>
+  /** Batches of entries of a directory, in its own order, without `.` and `..`. ENOTDIR for what is none. */
+  list(args: PathArguments, context: RequestContext): AsyncIterable<ListEntry[]>
+  read(args: PathArguments, context: RequestContext): AsyncIterable<Uint8Array>
+  lookup(args: LookupArguments, context: RequestContext): Promise<LookupResult>
+  bind(args: BindArguments, context: RequestContext): Promise<BindResult>
+  unbind(args: PathArguments, context: RequestContext): Promise<BindResult>
+  binds(args: NoArguments, context: RequestContext): Promise<BindEntry[]>
+  /** Answers when the tree is unmounted, or detached where it is busy. The daemon ends after the answer. */
+  down(args: DownArguments, context: RequestContext): Promise<DownResult>
+  /** Answers before the daemon ends, or after the next has taken over. */
+  reload(args: NoArguments, context: RequestContext): Promise<ReloadResult>
+}
+
+/** Text with one character a byte (latin1). */
+export type BytesText = string
+
+/** Who asks, and whether the answer is still wanted. */
+export interface RequestContext {
+  /** Aborted when the client cancels or is gone. */
+  readonly signal: AbortSignal
+  /** The client's process, as the kernel says; undefined where the system cannot tell. */
+  readonly peer: PeerCredentials | undefined
+}
+
+/** struct ucred of the client (unix(7), SO_PEERCRED). */
+export interface PeerCredentials {
+  readonly pid: number
+  readonly uid: number
+  readonly gid: number
+}
+
+export type NoArguments = Record<string, never>
+
+/** A URL or a path; a relative one is resolved at `cwd`, an absolute host path of the caller. */
+export interface PathArguments {
+  path: BytesText
+  cwd: BytesText
+}
+export interface WhichArguments {
+  name: BytesText
+  cwd: BytesText
+}
+export interface LookupArguments extends PathArguments {
+  /** Whether `stages` is wanted. */
+  trace: boolean
+}
+export interface BindArguments extends PathArguments {
+  kind: BindKind
+  /** What is merged at `path`, nearest first. */
+  urls: BytesText[]
+}
+export interface DownArguments {
+  /** Detach at once: do not wait for requests at hand nor look who is busy. */
+  force: boolean
+}
+export type BindKind = 'bind' | 'cascade'
+
+export interface StatusResult {
+  pid: number
+  supervisor: number
+  home: WireText
+  version: string
+  /** When the daemon started, seconds since 1970. */
+  since: number
+  mounts: MountStatus[]
+  vms: VmStatus[]
+  peers: PeerStatus[]
+  /** Access frames that are in use. */
+  frames: number
+  /** Path of the log file. */
+  log: WireText
+}
+export interface MountStatus {
+  path: WireText
+  driver: string
+  /** Whether the kernel reads and writes local files by itself. */
+  passthrough: boolean
+}
+export interface VmStatus {
+  name: string
+  state: string
+}
+export interface PeerStatus {
+  id: string
+  name: string
+  state: string
+}
+
+/** Kinds of nodes, as `find -type` names them in words. */
+export type NodeType = 'file' | 'directory' | 'link' | 'fifo' | 'socket' | 'block' | 'character'
+
+/** Attributes of a node, as stat(2) has them. Times are seconds since 1970. */
+export interface NodeAttributes {
+  /** Decimal: 64 bits do not fit a number. */
+  inode: string
+  type: NodeType
+  mode?: number
+  size?: number
+  mtime?: number
+  nlink?: number
+  uid?: number
+  gid?: number
+  /** Target of a symbolic link. */
+  target?: WireText
+}
+export interface ListEntry extends NodeAttributes {
+  name: WireText
+}
+export interface InspectResult extends NodeAttributes {
+  path: WireText
+  /** Number of the access frame. */
+  node: number
+  mode: number
+  size: number
+  mtime: number
+  /** Name of the dcel. */
+  dcel: string
+  /** The production instruction, as `name:prod` shows it. */
+  production: string
+  layers: LayerInfo[]
+  /** Path of the context frame. */
+  context: WireText
+  /** The node's other properties. */
+  properties: Record<string, string>
+}
+export interface LayerInfo {
+  path: WireText
+  /** `directory`, `programs`, … */
+  kind: string
+  /** Whether writes go to it. */
+  local: boolean
+}
+export interface WhichEntry {
+  /** Where the name is in this layer. */
+  path: WireText
+  layer: WireText
+  kind: string
+}
+export interface LookupResult {
+  /** The path as it is resolved, from the mount's root. */
+  path: WireText
+  kind: string
+  /** Empty unless `trace` was asked for. */
+  stages: LookupStage[]
+}
+export interface LookupStage {
+  stage: string
+  answer: string
+  microseconds: number
+}
+export interface BindResult {
+  path: WireText
+  /** What shows there now, nearest first. */
+  layers: WireText[]
+}
+export interface BindEntry extends BindResult {
+  kind: BindKind
+}
+export interface DownResult {
+  busy: BusyProcess[]
+}
+export interface BusyProcess {
+  pid: number
+  name: string
+  /** What it holds: `working directory`, `open file PATH`, … */
+  what: string
+}
+export interface ReloadResult {
+  /** The new daemon; 0 when it is not known yet: `status` tells. */
+  pid: number
+  former: number
+}
+
+/** The operations by how they answer. */
+export type OperationName = keyof ControlHandlers
+export type StreamName = 'list' | 'read'
+export type CallName = Exclude<OperationName, StreamName>
+
+/** What is sent with an operation: paths as {@link WireText}, what may be left out optional. */
+export interface WireArguments {
+  status: NoArguments
+  inspect: { path: WireText; cwd: WireText }
+  which: { name: WireText; cwd: WireText }
+  list: { path: WireText; cwd: WireText }
+  read: { path: WireText; cwd: WireText }
+  lookup: { path: WireText; cwd: WireText; trace?: boolean }
+  bind: { kind: BindKind; urls: WireText[]; path: WireText; cwd: WireText }
+  unbind: { path: WireText; cwd: WireText }
+  binds: NoArguments
+  down: { force?: boolean }
+  reload: NoArguments
+}
+
+/** What one frame of an operation's answer carries. */
+export type Answer<O extends OperationName> =
+  ReturnType<ControlHandlers[O]> extends Promise<infer R>
+    ? R
+    : ReturnType<ControlHandlers[O]> extends AsyncIterable<infer R>
+      ? R
+      : never
+
+interface OperationRow {
+  /** Asked again at the next daemon when this one ends before it answers. */
+  readonly repeatable: boolean
+  readonly stream: boolean
+}
+
+/** How each operation may be asked. */
+export const OPERATIONS: { readonly [O in OperationName]: OperationRow } = {
+  status: { repeatable: true, stream: false },
+  inspect: { repeatable: true, stream: false },
+  which: { repeatable: true, stream: false },
+  list: { repeatable: true, stream: true },
+  read: { repeatable: true, stream: true },
+  lookup: { repeatable: true, stream: false },
+  bind: { repeatable: false, stream: false },
+  unbind: { repeatable: false, stream: false },
+  binds: { repeatable: true, stream: false },
+  down: { repeatable: false, stream: false },
+  reload: { repeatable: false, stream: false },
+}
+
+/** The operation of this name, if it is one. */
+export function isOperation(name: unknown): name is OperationName {
+  return typeof name === 'string' && Object.hasOwn(OPERATIONS, name)
+}
+
+/** Calls the handler of an operation with checked arguments. Throws CosmosError EINVAL for others. */
+export function dispatch(
+  handlers: ControlHandlers,
+  operation: OperationName,
+  sent: unknown,
+  context: RequestContext,
+): Promise<unknown> | AsyncIterable<unknown> {
+  const from = new ArgumentReader(operation, sent)
+  switch (operation) {
+    case 'status':
+    case 'binds':
+    case 'reload':
+      return handlers[operation]({}, context)
+    case 'inspect':
+    case 'list':
+    case 'read':
+    case 'unbind':
+      return handlers[operation]({ path: from.path('path'), cwd: from.path('cwd') }, context)
+    case 'which':
+      return handlers.which({ name: from.path('name'), cwd: from.path('cwd') }, context)
+    case 'lookup':
+      return handlers.lookup({ path: from.path('path'), cwd: from.path('cwd'), trace: from.flag('trace') }, context)
+    case 'bind':
+      return handlers.bind(
+        { kind: from.kind('kind'), urls: from.paths('urls'), path: from.path('path'), cwd: from.path('cwd') },
+        context,
+      )
+    case 'down':
+      return handlers.down({ force: from.flag('force') }, context)
+  }
+}
+
+/** Longest path of a system call (limits.h), a URL's escapes counted. */
+const MAX_PATH = 3 * 4096
+
+class ArgumentReader {
+  readonly #operation: string
+  readonly #fields: Record<string, unknown>
+
+  constructor(operation: string, sent: unknown) {
+    this.#operation = operation
+    if (sent !== undefined && sent !== null && !isMap(sent)) throw this.#wrong('args', 'a map')
+    this.#fields = isMap(sent) ? sent : {}
+  }
+
+  path(name: string): BytesText {
+    return this.#text(name, this.#fields[name])
+  }
+
+  paths(name: string): BytesText[] {
+    const list = this.#fields[name]
+    if (!Array.isArray(list) || list.length === 0) throw this.#wrong(name, 'a list of paths or URLs')
+    return list.map((item: unknown) => this.#text(name, item))
+  }
+
+  flag(name: string): boolean {
+    const value = this.#fields[name] ?? false
+    if (typeof value !== 'boolean') throw this.#wrong(name, 'true or false')
+    return value
+  }
+
+  kind(name: string): BindKind {
+    const value = this.#fields[name]
+    if (value !== 'bind' && value !== 'cascade') throw this.#wrong(name, 'bind or cascade')
+    return value
+  }
+
+  #text(name: string, value: unknown): BytesText {
+    if (typeof value !== 'string' && !(value instanceof Uint8Array)) throw this.#wrong(name, 'text or bytes')
+    const text = fromWire(value)
+    if (text.length === 0) throw new CosmosError('ENOENT', `${this.#operation} ${name}`, 'is empty')
+    if (text.length > MAX_PATH)
+      throw new CosmosError('ENAMETOOLONG', `${this.#operation} ${name}`, `is longer than ${MAX_PATH} bytes`)
+    if (text.includes('\0')) throw this.#wrong(name, 'without a NUL byte')
+    return text
+  }
+
+  #wrong(name: string, expected: string): CosmosError {
+    return new CosmosError('EINVAL', `${this.#operation} ${name}`, `must be ${expected}`)
+  }
+}

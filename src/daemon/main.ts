@@ -1,0 +1,123 @@
+import { existsSync } from 'node:fs'
+import { hostname } from 'node:os'
+import { fileURLToPath } from 'node:url'
+import { describeError } from '../errors.ts'
+import { toBytesText } from '../frame/paths.ts'
+import { packageVersion } from '../cli/version.ts'
+import { findBusy } from './busy.ts'
+import { ControlServer } from './control-server.ts'
+import type { ControlHandlers } from './handlers.ts'
+import type { StartMessage, ToDaemon, ToSupervisor } from './handover.ts'
+import { findInstance, prepareInstance } from './instance.ts'
+import { TreeClient } from './tree-client.ts'
+import { treeHandlers } from './tree-handlers.ts'
+import { toWire } from './protocol.ts'
+
+/**
+ * The daemon's main thread: what waits (control socket). The tree thread owns the tree. It is spawned by the
+ * supervisor with the descriptors of `handover.ts`, and ends with it.
+ */
+
+const instance = findInstance()
+const version = packageVersion()
+const startedAt = Math.floor(Date.now() / 1000)
+let tree: TreeClient | undefined
+
+process.on('disconnect', () => process.exit(1))
+process.on('message', (message: ToDaemon) => {
+  if (message.type === 'start') start(message)
+  else if (tree) tree.stop()
+  else process.exit(0)
+})
+// Ctrl-C in the terminal reaches the whole process group; the supervisor decides what it means.
+process.on('SIGINT', () => {})
+process.on('SIGTERM', () => tell({ type: 'down' }))
+prepareInstance(instance)
+tell({ type: 'loaded' })
+
+function start(message: StartMessage): void {
+  const mount = toBytesText(message.mount)
+  tree = new TreeClient(
+    new URL('./tree-thread.ts', import.meta.url),
+    {
+      home: toBytesText(instance.home),
+      root: toBytesText(instance.root),
+      database: instance.database,
+      mount,
+      hostDirectory: toBytesText(`me@${hostname()}`),
+      pathDirectories: programDirectories(message.mount).map(toBytesText),
+      shipped: toBytesText(packagePath('cosm')),
+      program: toBytesText(packagePath('bin/cosmos')),
+      message,
+    },
+    {
+      ready: (resend, passthrough) => {
+        listen(message, passthrough).then(
+          () => tell({ type: 'ready', resend, passthrough }),
+          (error: unknown) => fail(`control socket: ${describeError(error)}`),
+        )
+      },
+      ended: (how) => {
+        if (how === 'unmounted') tell({ type: 'unmounted' })
+        process.exit(0)
+      },
+      failed: (error) => fail(`tree thread: ${error.stack ?? describeError(error)}`),
+    },
+  )
+}
+
+async function listen(message: StartMessage, passthrough: boolean): Promise<void> {
+  const client = tree as TreeClient
+  const handlers: ControlHandlers = {
+    ...treeHandlers(client, toBytesText(message.mount)),
+    async status() {
+      return {
+        pid: process.pid,
+        supervisor: message.supervisor,
+        home: toWire(toBytesText(instance.home)),
+        version,
+        since: startedAt,
+        mounts: [{ path: toWire(toBytesText(message.mount)), driver: message.driver, passthrough }],
+        vms: [],
+        peers: [],
+        frames: await client.ask('frames'),
+        log: toWire(toBytesText(instance.log)),
+      }
+    },
+    async down({ force }) {
+      const busy = force ? [] : await findBusy(message.mount)
+      setImmediate(() => tell({ type: 'down' }))
+      return { busy }
+    },
+    async reload() {
+      setImmediate(() => tell({ type: 'reload' }))
+      return { pid: 0, former: process.pid }
+    },
+  }
+  await ControlServer.listen(instance.controlSocket, handlers, {
+    software: `cosmos/${version}`,
+    log: (line) => console.error(line),
+  })
+}
+
+/** Directories of the PATH, without those of the tree itself: a program's link must not lead back to it. */
+function programDirectories(mount: string): string[] {
+  const directories = (process.env.PATH ?? '').split(':').concat('/usr/local/bin', '/usr/bin', '/bin')
+  return [...new Set(directories)].filter((each) => each.startsWith('/') && !`${each}/`.startsWith(`${mount}/`))
+}
+
+/** A path in the package: the directory above with its package.json, in a checkout and in dist/ alike. */
+function packagePath(path: string): string {
+  let at = new URL('.', import.meta.url)
+  while (!existsSync(new URL('package.json', at)) && at.pathname !== '/') at = new URL('..', at)
+  return fileURLToPath(new URL(path, at))
+}
+
+function tell(message: ToSupervisor): void {
+  process.send?.(message)
+}
+
+function fail(line: string): void {
+  console.error(line)
+  process.exit(1)
+}

@@ -1,0 +1,116 @@
+import { read as readFile, close } from 'node:fs'
+import { promisify } from 'node:util'
+import { S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFSOCK } from '../os/constants.ts'
+import type { NodeDescription, Place } from '../frame/queries.ts'
+import type { ControlHandlers, ListEntry, NodeAttributes, NodeType, PathArguments } from './handlers.ts'
+import { toWire } from './protocol.ts'
+import type { TreeClient } from './tree-client.ts'
+
+const readDescriptor = promisify(readFile)
+const closeDescriptor = promisify(close)
+/** Entries of a listing that are looked at in one go, so that the tree thread is never held long. */
+const BATCH = 256
+const CHUNK = 256 * 1024
+
+/** The control socket's operations that the tree answers. */
+export type TreeHandlers = Pick<
+  ControlHandlers,
+  'inspect' | 'which' | 'list' | 'read' | 'lookup' | 'bind' | 'unbind' | 'binds'
+>
+
+/** Handlers over the tree thread; `mount` is the tree's mount point, one character a byte. */
+export function treeHandlers(tree: TreeClient, mount: string): TreeHandlers {
+  const place = (args: PathArguments): Place => ({ path: args.path, cwd: args.cwd, mount })
+  return {
+    async inspect(args) {
+      const found = await tree.ask('inspect', place(args))
+      return {
+        ...attributesOf(found),
+        path: toWire(found.path),
+        node: found.node,
+        mode: found.mode & 0o7777,
+        size: found.size,
+        mtime: found.mtime,
+        dcel: found.dcel,
+        production: found.production,
+        layers: found.layers.map((layer) => ({ ...layer, path: toWire(layer.path) })),
+        context: toWire(found.context),
+        properties: found.properties,
+      }
+    },
+    async which(args) {
+      const found = await tree.ask('which', { path: args.name, cwd: args.cwd, mount })
+      return found.map((each) => ({ path: toWire(each.path), layer: toWire(each.layer), kind: each.kind }))
+    },
+    async *list(args, { signal }) {
+      const at = place(args)
+      const names = await tree.ask('names', at)
+      for (let from = 0; from < names.length && !signal.aborted; from += BATCH) {
+        const batch = await tree.ask('entries', at, names.slice(from, from + BATCH))
+        yield batch.map((each): ListEntry => ({ ...attributesOf(each), name: toWire(each.name) }))
+      }
+    },
+    async *read(args, { signal }) {
+      const opened = await tree.ask('openForReading', place(args))
+      if ('text' in opened) {
+        yield Buffer.from(opened.text, 'latin1')
+        return
+      }
+      try {
+        while (!signal.aborted) {
+          const { bytesRead, buffer } = await readDescriptor(opened.fd, Buffer.allocUnsafe(CHUNK), 0, CHUNK, null)
+          if (bytesRead === 0) return
+          yield buffer.subarray(0, bytesRead)
+        }
+      } finally {
+        await closeDescriptor(opened.fd)
+      }
+    },
+    async lookup(args) {
+      const found = await tree.ask('lookUp', place(args))
+      return { path: toWire(found.path), kind: typeOf(found.mode), stages: args.trace ? found.stages : [] }
+    },
+    async bind(args) {
+      const bound = await tree.ask('bind', place(args), args.kind, args.urls)
+      return { path: toWire(bound.path), layers: bound.layers.map(toWire) }
+    },
+    async unbind(args) {
+      const left = await tree.ask('unbind', place(args))
+      return { path: toWire(left.path), layers: left.layers.map(toWire) }
+    },
+    async binds() {
+      const all = await tree.ask('binds')
+      return all.map((each) => ({
+        kind: each.kind,
+        path: toWire(each.path),
+        layers: [each.local, ...each.layers].map(toWire),
+      }))
+    },
+  }
+}
+
+function attributesOf(found: NodeDescription): NodeAttributes {
+  const { inode, mode, size, mtime, nlink, uid, gid, target } = found
+  const attributes: NodeAttributes = { inode, type: typeOf(mode), mode: mode & 0o7777, size, mtime, nlink, uid, gid }
+  if (target !== undefined) attributes.target = toWire(target)
+  return attributes
+}
+
+function typeOf(mode: number): NodeType {
+  switch (mode & S_IFMT) {
+    case S_IFDIR:
+      return 'directory'
+    case S_IFLNK:
+      return 'link'
+    case S_IFIFO:
+      return 'fifo'
+    case S_IFSOCK:
+      return 'socket'
+    case S_IFBLK:
+      return 'block'
+    case S_IFCHR:
+      return 'character'
+    default:
+      return 'file'
+  }
+}

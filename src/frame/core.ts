@@ -1,0 +1,705 @@
+import type { LayersStore } from '../cosmosdb/layers-store.ts'
+import {
+  IN_ATTRIB,
+  IN_MODIFY,
+  O_CLOEXEC,
+  O_DIRECTORY,
+  O_NOFOLLOW,
+  O_PATH,
+  S_IFDIR,
+  S_IFMT,
+} from '../os/constants.ts'
+import { EIO, ENOENT, ENOMEM, ENOTDIR, ESTALE } from '../os/errno.ts'
+import { openat } from '../os/libc.ts'
+import { copyToAddress, cString } from '../os/memory.ts'
+import {
+  ANCHOR_BIND,
+  ANCHOR_COSM,
+  ANCHOR_ROOT,
+  type AnchorType,
+  buildStack,
+  copiedKey,
+  type Stack,
+  type StackPlaces,
+  type StackSource,
+} from '../source/stacks.ts'
+import { DescriptorCache, raiseDescriptorLimit } from './descriptors.ts'
+import { DeviceTable } from './devices.ts'
+import {
+  ANCHOR,
+  BACKED,
+  FLAG_DIRTY,
+  FLAG_KEPT,
+  FLAG_NAMELESS,
+  FLAG_PASSTHROUGH,
+  FLAG_WRITABLE,
+  FrameTable,
+  HIDDEN_MOUNT,
+} from './frames.ts'
+import { HandleTable } from './handles.ts'
+import { hashNumber, hashText, number } from './inode-number.ts'
+import { Journal } from './journal.ts'
+import { KEPT_HANDLE, KEPT_NODE, type Keep } from './keep.ts'
+import { MergedDirectories } from './merged.ts'
+import type {
+  AttributeChange,
+  Attributes,
+  DriverServices,
+  FileSystemStatistics,
+  Job,
+  Name,
+  NodeId,
+  Opened,
+  Request,
+  Validity,
+} from './operations.ts'
+import { makeName, nameText } from './paths.ts'
+import type { StateMemory } from './state-memory.ts'
+import { emptyAttributes, Stat } from './statx.ts'
+import { WatchTable } from './watches.ts'
+
+/** The mount's root frame. */
+export const ROOT_NODE = 1
+/** Seconds that the kernel may believe what is watched. */
+export const LONG = 86_400
+/** Seconds that it may believe anything else. */
+export const SHORT = 1
+
+const OPEN_PATH = O_PATH | O_NOFOLLOW | O_CLOEXEC
+
+/** What a tree is built from. */
+export interface TreeParts {
+  readonly memory: StateMemory
+  readonly keep: Keep
+  readonly store: LayersStore
+  readonly places: StackPlaces
+  /** Name of this host's directory in the root: `me@laptop`. */
+  readonly hostDirectory: string
+}
+
+/**
+ * What the groups of operations share: the tables, the results of the operation at hand, and the way from a
+ * frame to the descriptor of what it reaches.
+ */
+export class TreeCore implements ResultFields {
+  readonly frames: FrameTable
+  readonly handles: HandleTable
+  readonly journal: Journal
+  readonly keep: Keep
+  readonly store: LayersStore
+  readonly places: StackPlaces
+  readonly descriptors: DescriptorCache
+  readonly watches: WatchTable
+  readonly devices = new DeviceTable()
+  readonly merged: MergedDirectories
+  readonly stat = new Stat()
+
+  readonly request: Request = {
+    uid: 0,
+    gid: 0,
+    pid: 0,
+    umask: 0o022,
+    uniqueLow: 0,
+    uniqueHigh: 0,
+    resent: false,
+  }
+  readonly attributes: Attributes = emptyAttributes()
+  readonly validity: Validity = { entry: 0, attributes: 0 }
+  readonly opened: Opened = { handle: 0, backingId: 0, keepCache: false, directIo: false }
+  readonly job: Job = {
+    kind: 'fsync',
+    descriptor: -1,
+    otherDescriptor: -1,
+    position: 0,
+    otherPosition: 0,
+    length: 0,
+    mode: 0,
+    again: false,
+    token: 0,
+  }
+  readonly statistics: FileSystemStatistics = {
+    blocks: 0,
+    freeBlocks: 0,
+    availableBlocks: 0,
+    files: 0,
+    freeFiles: 0,
+    blockSize: 4096,
+    nameLength: 255,
+    fragmentSize: 4096,
+  }
+  /** Name of this host's directory in the root, `me@laptop`. */
+  readonly hostDirectory: string
+  entryNode: NodeId = 0
+  /** A resent request found that it had made its entry before its daemon died. */
+  alreadyMade = false
+  services: DriverServices = NO_DRIVER
+
+  readonly #stacks = new Map<NodeId, Stack>()
+  /** Anchors by what they are the root of. */
+  readonly #anchors = new Map<string, NodeId>()
+  /** Frames that have a place but no backing inode, by parent and name. */
+  readonly #named = new Map<string, NodeId>()
+  /** Lasting binds by the identity of their local directory. */
+  readonly #binds = new Map<string, { id: number; path: string }>()
+  readonly #name = makeName('\0'.repeat(256))
+  readonly #secondName = makeName('\0'.repeat(256))
+  readonly #rootDevice: number
+  readonly #own: {
+    slot: NodeId
+    name: Name | undefined
+    slot2: NodeId
+    name2: Name | undefined
+    mask: number
+  } = { slot: 0, name: undefined, slot2: 0, name2: undefined, mask: 0 }
+
+  constructor(parts: TreeParts) {
+    const limit = raiseDescriptorLimit()
+    this.frames = new FrameTable(parts.memory)
+    this.handles = new HandleTable(parts.memory)
+    this.journal = new Journal(parts.memory)
+    this.keep = parts.keep
+    this.store = parts.store
+    this.places = parts.places
+    this.hostDirectory = parts.hostDirectory
+    this.descriptors = new DescriptorCache(this.frames, Math.max(64, Math.min(16_384, limit >> 2)))
+    this.watches = new WatchTable(this.frames)
+    this.merged = new MergedDirectories(this)
+    const root = cString('/')
+    this.stat.child(-100, root.address)
+    this.#rootDevice = this.stat.device
+    if (!parts.memory.inherited) {
+      const slot = this.frames.allocate(ANCHOR, ROOT_NODE, ROOT_NODE)
+      this.frames.setLayer(slot, ANCHOR_ROOT)
+      this.frames.setLookups(slot, 1)
+      this.frames.setType(slot, S_IFDIR)
+    } else this.#inherit()
+    this.#anchors.set('root', ROOT_NODE)
+    this.loadBinds()
+  }
+
+  /** Reads the lasting binds anew. */
+  loadBinds(): void {
+    this.#binds.clear()
+    for (const bind of this.store.binds()) {
+      const path = cString(Buffer.from(bind.local, 'latin1'))
+      if (this.stat.child(-100, path.address) < 0) continue
+      this.#binds.set(this.#identityText(), { id: bind.id, path: bind.path })
+    }
+  }
+
+  /** Stacks are made anew from what the cosmosdb has now. */
+  forgetStacks(): void {
+    this.#stacks.clear()
+  }
+
+  /** The stack that a frame belongs to. */
+  stackOf(slot: NodeId): Stack {
+    const context = this.frames.context(slot)
+    return this.#stacks.get(context) ?? this.#buildStack(context)
+  }
+
+  /** The anchor frame of a stack, made at its first use; 0 when the table is full. */
+  anchor(type: AnchorType, parent: NodeId, name: string, bind = 0): NodeId {
+    const key = this.#anchorKey(type, parent, bind)
+    const known = this.#anchors.get(key)
+    if (known !== undefined) return known
+    const slot = this.frames.allocate(ANCHOR, parent, 0)
+    if (slot === 0) return 0
+    this.frames.setContext(slot, slot)
+    this.frames.setLayer(slot, type)
+    this.frames.setType(slot, S_IFDIR)
+    this.frames.setIdentity(slot, bind, 0, 0, 0, 0)
+    const bytes = makeName(name)
+    this.frames.place(slot, parent, bytes.bytes, 0, bytes.length)
+    this.#anchors.set(key, slot)
+    return slot
+  }
+
+  /** The bind that shows at a directory just stat'ed, 0 for none. */
+  bindAt(parent: NodeId, name: Name): number {
+    if (this.#binds.size === 0) return 0
+    const bind = this.#binds.get(this.#identityText())
+    if (!bind) return 0
+    return bind.path === `${this.treePath(parent).replace(/\/$/, '')}/${nameText(name)}` ? bind.id : 0
+  }
+
+  /** A frame that has a place but no backing inode, made at its first use; 0 when the table is full. */
+  named(kind: number, parent: NodeId, name: Name, type: number): NodeId {
+    const key = `${parent}/${nameText(name)}`
+    const known = this.#named.get(key)
+    if (known !== undefined && this.frames.kind(known) === kind) return known
+    const slot = this.frames.allocate(kind, parent, this.frames.context(parent))
+    if (slot === 0) return 0
+    this.frames.place(slot, parent, name.bytes, name.offset, name.length)
+    this.frames.setType(slot, type)
+    this.#named.set(key, slot)
+    return slot
+  }
+
+  /** Name of a frame in memory that holds until the next call. */
+  nameOf(slot: NodeId): Name {
+    this.#name.length = this.frames.copyNameTo(slot, this.#name.bytes, 0)
+    return this.#name
+  }
+
+  /** The same, in memory of its own: holds until the next call. */
+  ownName(slot: NodeId): Name {
+    this.#secondName.length = this.frames.copyNameTo(slot, this.#secondName.bytes, 0)
+    return this.#secondName
+  }
+
+  /** Copies text with one character a byte to a native address, at most `size` bytes; answers how many. */
+  writeText(text: string, address: number, size: number): number {
+    const length = Math.min(text.length, size)
+    copyToAddress(Buffer.from(text, 'latin1'), 0, address, length)
+    return length
+  }
+
+  /** Path below its stack's root, `''` for the root itself; one character a byte. */
+  pathInStack(slot: NodeId): string {
+    let path = ''
+    for (let at = slot; this.frames.kind(at) !== ANCHOR; at = this.frames.parent(at))
+      path = path === '' ? this.frames.nameText(at) : `${this.frames.nameText(at)}/${path}`
+    return path
+  }
+
+  /** Path from the mount's root, `/` for the root itself. */
+  treePath(slot: NodeId): string {
+    let path = ''
+    for (let at = slot; at !== ROOT_NODE; at = this.frames.parent(at))
+      path = `/${this.frames.nameText(at)}${path}`
+    return path || '/'
+  }
+
+  /** Where a frame is on the host, in the layer that holds it (or layer `layer`). */
+  hostPath(slot: NodeId, layer = this.frames.kind(slot) === ANCHOR ? 0 : this.frames.layer(slot)): string {
+    const root = this.stackOf(slot).layers[layer]
+    const path = this.pathInStack(slot)
+    if (!root || path === root.at) return root?.path ?? ''
+    const below = root.at === '' ? path : path.slice(root.at.length + 1)
+    return root.path === '/' ? `/${below}` : `${root.path}/${below}`
+  }
+
+  /**
+   * O_PATH descriptor of what a frame reaches, cached; for a directory of several layers that of its first.
+   * -ESTALE when it is not where it was: the kernel looks up again then.
+   */
+  nodeFd(slot: NodeId): number {
+    const cached = this.frames.descriptor(slot)
+    if (cached >= 0) return cached
+    const kind = this.frames.kind(slot)
+    if (kind === ANCHOR) return this.#anchorFd(slot)
+    if (kind !== BACKED || this.frames.hasFlag(slot, FLAG_NAMELESS)) return -ESTALE
+    const stack = this.stackOf(slot)
+    if (!stack.single && this.frames.type(slot) === S_IFDIR)
+      return this.merged.fd(slot, this.frames.layer(slot))
+    const directory = this.layerFd(this.frames.parent(slot), this.frames.layer(slot))
+    if (directory < 0) return stale(directory)
+    const fd = openat(directory, this.nameOf(slot).address, OPEN_PATH, 0)
+    if (fd < 0) return stale(fd)
+    if (this.stat.descriptor(fd) < 0 || !this.isStatOf(slot)) {
+      this.merged.closeLater(fd)
+      return -ESTALE
+    }
+    this.descriptors.add(slot, fd)
+    return fd
+  }
+
+  /** O_PATH descriptor of a directory in one of its stack's layers; -ENOENT where that layer has none. */
+  layerFd(slot: NodeId, layer: number): number {
+    return this.stackOf(slot).single ? this.nodeFd(slot) : this.merged.fd(slot, layer)
+  }
+
+  /** Index of the layer that changes in a directory go to. */
+  localLayer(slot: NodeId): number {
+    return Math.max(0, this.stackOf(slot).local)
+  }
+
+  /** Whether `stat` is of the frame's backing inode. */
+  isStatOf(slot: NodeId): boolean {
+    const { frames, stat } = this
+    return (
+      frames.inoLow(slot) === stat.inoLow &&
+      frames.inoHigh(slot) === stat.inoHigh &&
+      frames.device(slot) === stat.device
+    )
+  }
+
+  /**
+   * statx of a name in a directory, into `stat`: the index of the layer that has it, or `-errno`.
+   * A name of a file system that is not on this machine's disks is asked for anew.
+   */
+  statChild(parent: NodeId, name: Name): number {
+    const stack = this.stackOf(parent)
+    if (!stack.single) return this.merged.statChild(parent, stack, name)
+    const directory = this.nodeFd(parent)
+    if (directory < 0) return directory
+    if (stack.only && parent === stack.slot && !stack.only.has(nameText(name))) return -ENOENT
+    return this.statIn(directory, name)
+  }
+
+  /** statx of a name below a directory descriptor: 0 or `-errno`. */
+  statIn(directory: number, name: Name): number {
+    const result = this.stat.child(directory, name.address)
+    if (
+      result === 0 &&
+      this.stat.device >>> 20 === 0 &&
+      this.devices.classOf(this.stat.device) === 'volatile'
+    )
+      return this.stat.childSynced(directory, name.address)
+    return result
+  }
+
+  /**
+   * Makes the frame of what was just stat'ed as `name` in `parent` known to the kernel: counts the lookup and
+   * fills `entryNode`, `attributes`, `validity`. 0 or -ENOMEM.
+   */
+  remember(parent: NodeId, name: Name, layer: number): number {
+    const slot = this.frameOf(parent, name, layer)
+    if (slot === 0) return -ENOMEM
+    return this.answerEntry(slot, parent)
+  }
+
+  /** The same for a frame that is known, whose `stat` is at hand where it is a backed one. */
+  answerEntry(slot: NodeId, parent: NodeId): number {
+    this.frames.setLookups(slot, this.frames.lookups(slot) + 1)
+    this.entryNode = slot
+    this.fillAttributes(slot)
+    this.validity.entry = this.watched(parent) ? LONG : SHORT
+    return 0
+  }
+
+  /** The frame of what was just stat'ed; 0 when the table is full. */
+  frameOf(parent: NodeId, name: Name, layer: number): NodeId {
+    const { frames, stat } = this
+    const type = stat.mode & S_IFMT
+    if (type === S_IFDIR) {
+      if (stat.device !== frames.device(parent) && this.devices.classOf(stat.device) === 'cosmos')
+        return this.named(HIDDEN_MOUNT, parent, name, S_IFDIR)
+      const bind = this.bindAt(parent, name)
+      if (bind !== 0) return this.anchor(ANCHOR_BIND, parent, nameText(name), bind)
+    }
+    const context = frames.context(parent)
+    let slot = frames.find(context, stat.device, stat.inoLow, stat.inoHigh)
+    if (slot !== 0 && (frames.type(slot) !== type || !frames.sameBirth(slot, stat.birth, stat.birthNsec))) {
+      // The disk has used the inode number again: the old frame's file is gone.
+      frames.unindex(slot)
+      frames.setFlag(slot, FLAG_NAMELESS)
+      slot = 0
+    }
+    if (slot === 0) {
+      slot = frames.allocate(BACKED, parent, context)
+      if (slot === 0) return 0
+      frames.setType(slot, type)
+      this.identify(slot)
+    }
+    frames.setLayer(slot, layer)
+    if (!frames.place(slot, parent, name.bytes, name.offset, name.length)) return 0
+    frames.clearFlag(slot, FLAG_NAMELESS)
+    return slot
+  }
+
+  /** Gives a frame the backing inode that was just stat'ed, and the number that was kept for it. */
+  identify(slot: NodeId): void {
+    const { frames, stat } = this
+    frames.unindex(slot)
+    frames.setIdentity(slot, stat.device, stat.inoLow, stat.inoHigh, stat.birth, stat.birthNsec)
+    frames.index(slot)
+    const { copied } = this.stackOf(slot)
+    if (copied.size === 0) return
+    const kept = copied.get(copiedKey(stat.device, this.inoText()))
+    if (kept) frames.setNumber(slot, kept.low, kept.high)
+  }
+
+  /** Inode number of what was just stat'ed, decimal. */
+  inoText(): string {
+    return ((BigInt(this.stat.inoHigh) << 32n) | BigInt(this.stat.inoLow)).toString()
+  }
+
+  /** Fills `attributes` from `stat`, and how long they hold. */
+  fillAttributes(slot: NodeId): void {
+    this.stat.decode(this.attributes)
+    this.setNumber(slot)
+    this.validity.attributes = this.attributeValidity(slot)
+  }
+
+  /** The inode number that a frame shows, into `attributes`. */
+  setNumber(slot: NodeId): void {
+    this.numberOf(slot)
+    this.attributes.inoLow = number.low
+    this.attributes.inoHigh = number.high
+  }
+
+  /** The inode number that a frame shows, into `number`. */
+  numberOf(slot: NodeId): void {
+    const { frames } = this
+    number.low = frames.numberLow(slot)
+    number.high = frames.numberHigh(slot)
+    if (number.low !== 0 || number.high !== 0) return
+    const kind = frames.kind(slot)
+    if (kind === BACKED || slot === ROOT_NODE)
+      this.numberFor(this.stackOf(slot), frames.device(slot), frames.inoLow(slot), frames.inoHigh(slot))
+    else if (kind === ANCHOR) hashNumber(ANCHOR, hashText(this.stackOf(slot).key), 0, 0)
+    else {
+      const name = hashText(frames.nameText(slot))
+      this.numberOf(frames.parent(slot))
+      hashNumber(kind, name, number.low, number.high)
+    }
+  }
+
+  /** The inode number that a stack shows for a backing inode, into `number`. */
+  numberFor(stack: Stack, device: number, inoLow: number, inoHigh: number): void {
+    if (stack.space === 0 && device === this.#rootDevice) {
+      number.low = inoLow
+      number.high = inoHigh
+    } else hashNumber(stack.space, device, inoLow, inoHigh)
+  }
+
+  /** Seconds that the attributes in `attributes` hold. */
+  attributeValidity(slot: NodeId): number {
+    if ((this.attributes.mode & S_IFMT) === S_IFDIR) return this.isWatched(slot) ? LONG : SHORT
+    // Another link may be changed by where nobody watches.
+    return this.attributes.nlink === 1 && this.isWatched(this.frames.parent(slot)) ? LONG : SHORT
+  }
+
+  /** Whether every change in a directory is seen; it is watched from now on where that can be. */
+  watched(slot: NodeId): boolean {
+    const stack = this.stackOf(slot)
+    if (!stack.single) return this.merged.watched(slot)
+    if (this.watches.isWatched(slot)) return true
+    const kind = this.frames.kind(slot)
+    if (kind !== BACKED && kind !== ANCHOR) return false
+    const fd = this.nodeFd(slot)
+    if (fd < 0 || this.devices.classOf(this.frames.device(slot)) !== 'local') return false
+    return this.watches.add(slot, fd)
+  }
+
+  isWatched(slot: NodeId): boolean {
+    return this.stackOf(slot).single ? this.watches.isWatched(slot) : this.merged.isWatched(slot)
+  }
+
+  /** Frees a frame, and then its parents, once nothing refers to them. */
+  settle(slot: NodeId): void {
+    const { frames } = this
+    let at = slot
+    while (
+      at !== ROOT_NODE &&
+      frames.lookups(at) === 0 &&
+      frames.opens(at) === 0 &&
+      frames.children(at) === 0
+    ) {
+      const parent = frames.parent(at)
+      const kind = frames.kind(at)
+      if (kind === ANCHOR) {
+        this.#anchors.delete(this.#anchorKey(frames.layer(at) as AnchorType, parent, frames.device(at)))
+        this.#stacks.delete(at)
+      } else if (kind !== BACKED) this.#named.delete(`${parent}/${frames.nameText(at)}`)
+      if (frames.hasFlag(at, FLAG_KEPT)) {
+        frames.clearFlag(at, FLAG_KEPT)
+        this.keep.drop(this.#isKept)
+      }
+      this.descriptors.drop(at)
+      this.watches.remove(at)
+      this.merged.drop(at)
+      frames.free(at)
+      at = parent
+    }
+  }
+
+  /**
+   * After a change of our own in watched directories: takes its events from the queue, so that they do not
+   * invalidate what is about to be answered. Attributes are read after this.
+   */
+  ownChange(
+    mask: number,
+    slot: NodeId,
+    name: Name | undefined,
+    slot2 = 0,
+    name2: Name | undefined = undefined,
+  ): void {
+    if (!this.isWatched(slot) && (slot2 === 0 || !this.isWatched(slot2))) return
+    const own = this.#own
+    own.slot = slot
+    own.name = name
+    own.slot2 = slot2
+    own.name2 = name2
+    own.mask = mask
+    this.watches.drain(this, 4)
+    own.slot = 0
+    own.slot2 = 0
+  }
+
+  /** WatchListener: something happened to a name in a watched directory. */
+  changed(slot: NodeId, mask: number, name: Name): void {
+    const own = this.#own
+    if (
+      (mask & own.mask) !== 0 &&
+      ((slot === own.slot && sameName(name, own.name)) || (slot === own.slot2 && sameName(name, own.name2)))
+    )
+      return
+    const { invalidate } = this.services
+    if (name.length === 0) {
+      invalidate.node(slot, false)
+      return
+    }
+    if ((mask & (IN_ATTRIB | IN_MODIFY)) === 0) {
+      invalidate.name(slot, name.bytes, name.offset, name.length)
+      invalidate.node(slot, true)
+      if ((mask & IN_ISDIR) !== 0 && !this.stackOf(slot).single) {
+        // Another directory may have come into a merge, or gone from it.
+        this.merged.clear()
+        invalidate.everything()
+      }
+      return
+    }
+    if (this.statChild(slot, name) < 0) return
+    const { frames, stat } = this
+    const child = frames.find(frames.context(slot), stat.device, stat.inoLow, stat.inoHigh)
+    if (child === 0) return
+    const passthrough = frames.hasFlag(child, FLAG_PASSTHROUGH)
+    if (passthrough && frames.hasFlag(child, FLAG_WRITABLE) && (mask & IN_MODIFY) !== 0)
+      // The kernel itself writes it and knows; what others wrote meanwhile is told when it is closed.
+      frames.setFlag(child, FLAG_DIRTY)
+    else invalidate.node(child, (mask & IN_MODIFY) !== 0 && !passthrough)
+  }
+
+  /** WatchListener: events were lost. */
+  overflowed(): void {
+    this.merged.clear()
+    this.services.invalidate.everything()
+  }
+
+  /** Between operations: closes what no operation uses. */
+  trim(): void {
+    this.descriptors.trim()
+    this.merged.trim()
+  }
+
+  readonly #isKept = (kind: number, id: number): boolean =>
+    kind === KEPT_NODE
+      ? this.frames.exists(id) && this.frames.hasFlag(id, FLAG_KEPT)
+      : this.handles.exists(id) && (this.handles.flags(id) & HANDLE_KEPT) !== 0
+
+  /** Hands a frame's descriptor to the keep: without its name it is all that the next daemon can have. */
+  keepNode(slot: NodeId): void {
+    const fd = this.frames.descriptor(slot)
+    if (fd < 0 || this.frames.hasFlag(slot, FLAG_KEPT)) return
+    if (this.keep.put(KEPT_NODE, slot, fd)) this.frames.setFlag(slot, FLAG_KEPT)
+  }
+
+  /** Hands a handle's descriptor to the keep: it could not be opened again. */
+  keepHandle(handle: number): void {
+    const fd = this.handles.descriptor(handle)
+    const flags = this.handles.flags(handle)
+    if (fd < 0 || (flags & HANDLE_KEPT) !== 0) return
+    if (this.keep.put(KEPT_HANDLE, handle, fd)) this.handles.setFlags(handle, flags | HANDLE_KEPT)
+  }
+
+  /** A kept handle is closed. */
+  dropKeptHandle(): void {
+    this.keep.drop(this.#isKept)
+  }
+
+  #identityText(): string {
+    return `${this.stat.device}:${this.inoText()}`
+  }
+
+  #anchorKey(type: AnchorType, parent: NodeId, bind: number): string {
+    return type === ANCHOR_BIND ? `bind/${bind}` : type === ANCHOR_ROOT ? 'root' : `${type}/${parent}`
+  }
+
+  #buildStack(slot: NodeId): Stack {
+    const stack = buildStack(slot, this.#stackSource(slot), this.places, this.store)
+    this.#stacks.set(slot, stack)
+    return stack
+  }
+
+  #stackSource(slot: NodeId): StackSource {
+    const type = this.frames.layer(slot) as AnchorType
+    const parent = this.frames.parent(slot)
+    if (type === ANCHOR_COSM) {
+      const inRoot = parent === ROOT_NODE || this.stackOf(parent).type === ANCHOR_ROOT
+      return {
+        type,
+        directory: parent === ROOT_NODE ? undefined : this.hostPath(parent),
+        top: inRoot ? this.places.root : '/',
+      }
+    }
+    if (type === ANCHOR_BIND) {
+      const id = this.frames.device(slot)
+      const bind = this.store.binds().find((each) => each.id === id)
+      return { type, id, local: bind?.local ?? '/nonexistent', layers: bind?.layers ?? [] }
+    }
+    return { type }
+  }
+
+  #anchorFd(slot: NodeId): number {
+    const stack = this.stackOf(slot)
+    if (!stack.single) return this.merged.firstFd(slot)
+    const path = cString(Buffer.from(stack.layers[0]?.path ?? '/', 'latin1'))
+    const fd = openat(-100, path.address, O_PATH | O_DIRECTORY | O_CLOEXEC, 0)
+    if (fd < 0) return fd
+    if (this.stat.descriptor(fd) < 0) return -EIO
+    this.frames.setIdentity(slot, this.stat.device, this.stat.inoLow, this.stat.inoHigh, 0, 0)
+    this.descriptors.add(slot, fd)
+    return fd
+  }
+
+  /** Takes over what an earlier daemon left. */
+  #inherit(): void {
+    const { frames } = this
+    for (const slot of frames.all()) {
+      const kind = frames.kind(slot)
+      if (kind === ANCHOR)
+        this.#anchors.set(
+          this.#anchorKey(frames.layer(slot) as AnchorType, frames.parent(slot), frames.device(slot)),
+          slot,
+        )
+      else if (kind !== BACKED) this.#named.set(`${frames.parent(slot)}/${frames.nameText(slot)}`, slot)
+    }
+    for (const kept of this.keep.takeAll()) {
+      if (kept.kind === KEPT_NODE && frames.exists(kept.id)) {
+        this.descriptors.add(kept.id, kept.fd)
+        this.keep.put(KEPT_NODE, kept.id, kept.fd)
+      } else if (kept.kind === KEPT_HANDLE && this.handles.exists(kept.id)) {
+        this.handles.setDescriptor(kept.id, kept.fd)
+        this.keep.put(KEPT_HANDLE, kept.id, kept.fd)
+      } else this.merged.closeLater(kept.fd)
+    }
+  }
+}
+
+/** Flag of a handle whose descriptor is in the keep; no O_* flag uses the bit. */
+export const HANDLE_KEPT = 0x40000000
+const IN_ISDIR = 0x40000000
+
+/** The fields in which operations leave their results. */
+export interface ResultFields {
+  readonly attributes: Attributes
+  readonly validity: Validity
+  readonly opened: Opened
+  readonly job: Job
+  readonly statistics: FileSystemStatistics
+}
+
+/** A change that changes nothing, to be filled. */
+export function emptyChange(): AttributeChange {
+  return { valid: 0, mode: 0, uid: 0, gid: 0, size: 0, atime: 0, atimensec: 0, mtime: 0, mtimensec: 0 }
+}
+
+const NO_DRIVER: DriverServices = {
+  invalidate: { node() {}, name() {}, everything() {} },
+  passthrough: { available: false, register: () => -1, release() {} },
+}
+
+/** A place that is gone means: look it up again. */
+function stale(result: number): number {
+  return result === -ENOENT || result === -ENOTDIR ? -ESTALE : result
+}
+
+function sameName(a: Name, b: Name | undefined): boolean {
+  if (b === undefined) return a.length === 0
+  if (a.length !== b.length) return false
+  for (let i = 0; i < a.length; i++) if (a.bytes[a.offset + i] !== b.bytes[b.offset + i]) return false
+  return true
+}

@@ -1,0 +1,68 @@
+import { readFileSync } from 'node:fs'
+
+/**
+ * What kind of file system a device is, by /proc/self/mountinfo: no file system is touched for it, so that a
+ * dead or our own mount can't make the tree thread wait.
+ */
+export type DeviceClass =
+  /** Watched and cached: a disk or memory. */
+  | 'local'
+  /** Content that changes without a trace (proc, sysfs, cgroup …) or lies elsewhere (nfs, FUSE): not cached. */
+  | 'volatile'
+  /** A cosmos mount: never entered. */
+  | 'cosmos'
+
+const LOCAL = new Set([
+  'ext2',
+  'ext3',
+  'ext4',
+  'xfs',
+  'btrfs',
+  'f2fs',
+  'tmpfs',
+  'ramfs',
+  'devtmpfs',
+  'overlay',
+  'squashfs',
+  'erofs',
+  'vfat',
+  'exfat',
+  'ntfs3',
+  'iso9660',
+  'udf',
+  'zfs',
+  'bcachefs',
+  'jfs',
+  'reiserfs',
+  'hfsplus',
+])
+
+/** How long one reading of mountinfo is believed, milliseconds. */
+const FRESH = 100
+
+export class DeviceTable {
+  #classes = new Map<number, DeviceClass>()
+  #readAt = 0
+
+  /** The class of a device, given as in `Stat.device`. */
+  classOf(device: number): DeviceClass {
+    const now = performance.now()
+    // Anonymous devices (major 0) are used again for other mounts; a disk's are not.
+    if (device >>> 20 === 0 ? now - this.#readAt > FRESH : !this.#classes.has(device)) this.#read(now)
+    return this.#classes.get(device) ?? 'local'
+  }
+
+  #read(now: number): void {
+    this.#readAt = now
+    const classes = new Map<number, DeviceClass>()
+    for (const line of readFileSync('/proc/self/mountinfo', 'latin1').split('\n')) {
+      const [, , numbers] = line.split(' ', 3)
+      const type = line.slice(line.indexOf(' - ') + 3).split(' ', 1)[0]
+      if (!numbers || !type) continue
+      const [major, minor] = numbers.split(':').map(Number)
+      const device = (((major ?? 0) << 20) | (minor ?? 0)) >>> 0
+      classes.set(device, type === 'fuse.cosmos' ? 'cosmos' : LOCAL.has(type) ? 'local' : 'volatile')
+    }
+    this.#classes = classes
+  }
+}

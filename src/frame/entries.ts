@@ -1,0 +1,222 @@
+import {
+  AT_REMOVEDIR,
+  AT_SYMLINK_FOLLOW,
+  IN_ATTRIB,
+  IN_CREATE,
+  IN_DELETE,
+  S_IFDIR,
+  S_IFMT,
+} from '../os/constants.ts'
+import { EBUSY, EEXIST, EISDIR, ENOENT, ENOTDIR, ENOTEMPTY, EPERM, ESTALE, EXDEV } from '../os/errno.ts'
+import { linkat, mkdirat, mknodat, symlinkat, unlinkat } from '../os/libc.ts'
+import { copiedKey, type Stack } from '../source/stacks.ts'
+import { enterCaller, leaveCaller } from './caller.ts'
+import { ensureLocal, localDirectory } from './copy-up.ts'
+import type { TreeCore } from './core.ts'
+import { ANCHOR, BACKED, FLAG_NAMELESS } from './frames.ts'
+import { isEmptyDirectory } from './listing.ts'
+import { programAt, specialDirectory } from './lookup.ts'
+import type { Name, NodeId } from './operations.ts'
+import { descriptorPath, nameText } from './paths.ts'
+
+// Kinds of journal records.
+const MADE = 1
+const REMOVED = 2
+
+export function mknod(core: TreeCore, parent: NodeId, name: Name, mode: number, rdev: number): number {
+  return make(core, parent, name, (directory) => mknodat(directory, name.address, mode, kernelDevice(rdev)))
+}
+
+export function mkdir(core: TreeCore, parent: NodeId, name: Name, mode: number): number {
+  return make(core, parent, name, (directory) => mkdirat(directory, name.address, mode))
+}
+
+export function symlink(core: TreeCore, parent: NodeId, name: Name, target: Name): number {
+  return make(core, parent, name, (directory) => symlinkat(target.address, directory, name.address))
+}
+
+/**
+ * Where a new entry may be made: the descriptor of the parent in its local layer, or `-errno`; -EEXIST when the
+ * name is there, except that a resent request finds what it had made itself: `alreadyMade` says so.
+ */
+export function placeForNew(core: TreeCore, parent: NodeId, name: Name, kind: number): number {
+  core.alreadyMade = false
+  const { frames, request } = core
+  if (!frames.exists(parent)) return -ESTALE
+  const parentKind = frames.kind(parent)
+  if (parentKind !== BACKED && parentKind !== ANCHOR) return -EPERM
+  if (specialDirectory(core, parent, name) !== 0) return -EEXIST
+  const layer = core.statChild(parent, name)
+  if (layer >= 0) {
+    if (!request.resent || !core.journal.find(request.uniqueLow, request.uniqueHigh, kind)) return -EEXIST
+    core.alreadyMade = true
+  } else if (layer !== -ENOENT) return layer
+  else if (programAt(core, parent, nameText(name)) !== undefined && kind !== CREATED) return -EEXIST
+  return localDirectory(core, parent)
+}
+
+/** Journal kind of files that `create` makes; a program's link in `bin` may be covered by one. */
+export const CREATED = 3
+
+function make(core: TreeCore, parent: NodeId, name: Name, effect: (directory: number) => number): number {
+  const { request } = core
+  const directory = placeForNew(core, parent, name, MADE)
+  if (directory < 0) return directory
+  if (!core.alreadyMade) {
+    core.journal.begin(request.uniqueLow, request.uniqueHigh, MADE, 0, 0, 0, 0)
+    enterCaller(request)
+    const result = effect(directory)
+    leaveCaller(request)
+    if (result < 0) return result
+    core.ownChange(IN_CREATE, parent, name)
+  }
+  return answerMadeEntry(core, parent, name, directory)
+}
+
+function answerMadeEntry(core: TreeCore, parent: NodeId, name: Name, directory: number): number {
+  const stated = core.statIn(directory, name)
+  if (stated < 0) return stated
+  core.watched(parent)
+  const again = core.statIn(directory, name)
+  return again < 0 ? again : core.remember(parent, name, core.localLayer(parent))
+}
+
+export function link(core: TreeCore, node: NodeId, newParent: NodeId, newName: Name): number {
+  const { frames, request } = core
+  if (!frames.exists(node)) return -ESTALE
+  if (frames.kind(node) !== BACKED) return -EPERM
+  if (frames.context(node) !== frames.context(newParent)) return -EXDEV
+  const directory = placeForNew(core, newParent, newName, MADE)
+  if (directory < 0) return directory
+  const local = ensureLocal(core, node)
+  if (local < 0) return local
+  const fd = core.nodeFd(node)
+  if (fd < 0) return fd
+  if (!core.alreadyMade) {
+    core.journal.begin(request.uniqueLow, request.uniqueHigh, MADE, 0, 0, 0, 0)
+    const result = linkat(-100, descriptorPath(fd), directory, newName.address, AT_SYMLINK_FOLLOW)
+    if (result < 0) return result
+    core.ownChange(IN_CREATE, newParent, newName)
+    core.ownChange(IN_ATTRIB, frames.parent(node), core.ownName(node))
+  }
+  return answerMadeEntry(core, newParent, newName, directory)
+}
+
+export function unlink(core: TreeCore, parent: NodeId, name: Name): number {
+  return remove(core, parent, name, false)
+}
+
+export function rmdir(core: TreeCore, parent: NodeId, name: Name): number {
+  return remove(core, parent, name, true)
+}
+
+function remove(core: TreeCore, parent: NodeId, name: Name, directory: boolean): number {
+  const { frames, request, stat } = core
+  if (!frames.exists(parent)) return -ESTALE
+  const kind = frames.kind(parent)
+  if (kind !== BACKED && kind !== ANCHOR) return -EPERM
+  const special = specialDirectory(core, parent, name)
+  if (special !== 0)
+    return special < 0 ? special : directory ? removeCosm(core, special, parent, name) : -EISDIR
+  const stack = core.stackOf(parent)
+  const layer = core.statChild(parent, name)
+  const begun = request.resent && core.journal.find(request.uniqueLow, request.uniqueHigh, REMOVED)
+  if (layer < 0) {
+    if (layer === -ENOENT && begun) return 0
+    return layer === -ENOENT && !directory ? removeProgram(core, parent, stack, name) : layer
+  }
+  // Another file has the name by now: ours is gone.
+  if (begun && (core.journal.note(0) !== stat.inoLow || core.journal.note(1) !== stat.inoHigh)) return 0
+  const isDirectory = (stat.mode & S_IFMT) === S_IFDIR
+  if (directory !== isDirectory) return directory ? -ENOTDIR : -EISDIR
+  if (isDirectory && core.bindAt(parent, name) !== 0) return -EBUSY
+  const { inoLow, inoHigh, device, nlink } = stat
+  const ino = core.inoText()
+  const slot = frames.find(frames.context(parent), device, inoLow, inoHigh)
+  if (directory && !stack.single) {
+    const victim = slot || core.frameOf(parent, name, layer)
+    const empty = isEmptyDirectory(core, victim)
+    if (empty < 0) return empty
+    if (empty === 0) return -ENOTEMPTY
+  }
+  prepareRemoval(core, slot, nlink)
+  core.journal.begin(request.uniqueLow, request.uniqueHigh, REMOVED, inoLow, inoHigh, 0, 0)
+  if (!stack.single) {
+    const hides = layer > stack.local || core.merged.lowerHas(parent, stack, name)
+    if (hides || programAt(core, parent, nameText(name)) !== undefined) addWhiteout(core, parent, stack, name)
+  }
+  if (layer === Math.max(0, stack.local) || stack.single) {
+    const result = unlinkat(core.layerFd(parent, layer), name.address, directory ? AT_REMOVEDIR : 0)
+    if (result < 0) return result
+    if (nlink === 1 || directory) forgetCopied(core, stack, device, ino)
+  }
+  core.ownChange(IN_DELETE | IN_ATTRIB, parent, name, slot, undefined)
+  if (slot !== 0) removed(core, slot, parent, name, nlink === 1 || directory)
+  return 0
+}
+
+/** Before a frame's name goes: what is still reached by it must be by a descriptor. */
+export function prepareRemoval(core: TreeCore, slot: NodeId, nlink: number): void {
+  if (slot === 0) return
+  const { frames } = core
+  if (frames.opens(slot) > 0 || nlink > 1) core.nodeFd(slot)
+  if (frames.opens(slot) > 0) core.keepNode(slot)
+}
+
+/** After a frame's name is gone. `last`: no other link is left. */
+export function removed(core: TreeCore, slot: NodeId, parent: NodeId, name: Name, last: boolean): void {
+  const { frames } = core
+  if (last) frames.unindex(slot)
+  if (frames.parent(slot) === parent && frames.sameName(slot, name.bytes, name.offset, name.length))
+    frames.setFlag(slot, FLAG_NAMELESS)
+  if (last) core.merged.drop(slot)
+}
+
+/** Hides what lower layers have at a name, and what was hidden below it is hidden by that. */
+export function addWhiteout(core: TreeCore, parent: NodeId, stack: Stack, name: Name): void {
+  const directory = core.pathInStack(parent)
+  const path = directory === '' ? nameText(name) : `${directory}/${nameText(name)}`
+  if (!stack.whiteouts.has(path)) {
+    core.store.addWhiteout(stack.key, path)
+    stack.whiteouts.add(path)
+  }
+  for (const below of stack.whiteouts)
+    if (below.startsWith(`${path}/`)) {
+      core.store.removeWhiteout(stack.key, below)
+      stack.whiteouts.delete(below)
+    }
+}
+
+export function forgetCopied(core: TreeCore, stack: Stack, device: number, ino: string): void {
+  if (stack.copied.delete(copiedKey(device, ino))) core.store.removeCopied(stack.key, device, ino)
+}
+
+/** A program's link goes by a whiteout: the program is not this tree's. */
+function removeProgram(core: TreeCore, parent: NodeId, stack: Stack, name: Name): number {
+  if (programAt(core, parent, nameText(name)) === undefined) return -ENOENT
+  addWhiteout(core, parent, stack, name)
+  return 0
+}
+
+/** Removes a directory's own `.cosm`, when it has one and that is empty. */
+function removeCosm(core: TreeCore, anchor: NodeId, parent: NodeId, name: Name): number {
+  const stack = core.stackOf(anchor)
+  if (core.stackOf(parent).type === stack.type || !nameText(name).startsWith('.cosm')) return -EBUSY
+  const local = core.merged.fd(anchor, Math.max(0, stack.local))
+  const directory = core.layerFd(parent, core.localLayer(parent))
+  if (local < 0 || directory < 0) return -EBUSY
+  const result = unlinkat(directory, name.address, AT_REMOVEDIR)
+  if (result < 0) return result
+  core.merged.drop(anchor)
+  for (const path of stack.whiteouts) core.store.removeWhiteout(stack.key, path)
+  stack.whiteouts.clear()
+  core.ownChange(IN_DELETE, parent, name)
+  return 0
+}
+
+/** A device number as FUSE sends it (new_encode_dev) in the form that mknod(2) takes. */
+function kernelDevice(rdev: number): bigint {
+  const major = BigInt((rdev & 0xfff00) >>> 8)
+  const minor = BigInt((rdev & 0xff) | ((rdev >>> 12) & 0xfff00))
+  return (minor & 0xffn) | ((major & 0xfffn) << 8n) | ((minor & ~0xffn) << 12n)
+}

@@ -1,0 +1,164 @@
+import { S_IFDIR, S_IFLNK } from '../os/constants.ts'
+import { ENOENT, ENOMEM, ENOTDIR, ESTALE } from '../os/errno.ts'
+import { ANCHOR_BIND, ANCHOR_COSM, ANCHOR_HOST, ANCHOR_OS, ANCHOR_ROOT } from '../source/stacks.ts'
+import { LONG, ROOT_NODE, SHORT, type TreeCore } from './core.ts'
+import { ANCHOR, BACKED, HIDDEN_MOUNT, PROGRAM_LINK, PROPERTIES, PROPERTY } from './frames.ts'
+import type { Name, NodeId } from './operations.ts'
+import { nameIs, nameText, toBytesText } from './paths.ts'
+import { hasProperty, isPropertyName, propertyText } from './properties.ts'
+
+const COLON = 0x3a
+const DOT = 0x2e
+
+/** Looks a name up: 0 with the entry's results, or `-errno`; -ENOENT holds for `validity.entry`. */
+export function lookup(core: TreeCore, parent: NodeId, name: Name): number {
+  const { frames } = core
+  if (!frames.exists(parent)) return -ESTALE
+  const kind = frames.kind(parent)
+  if (kind === PROPERTIES) return lookupProperty(core, frames.parent(parent), parent, name)
+  if (kind !== BACKED && kind !== ANCHOR) return kind === HIDDEN_MOUNT ? missing(core, SHORT) : -ENOTDIR
+  const special = specialDirectory(core, parent, name)
+  if (special !== 0) return special < 0 ? special : answerAnchor(core, special, parent)
+  // Watched before it is read: what changes after is seen.
+  const watched = core.watched(parent)
+  const layer = core.statChild(parent, name)
+  if (layer >= 0) {
+    const slot = core.frameOf(parent, name, layer)
+    if (slot === 0) return -ENOMEM
+    const found = frames.kind(slot)
+    if (found === ANCHOR) return answerAnchor(core, slot, parent)
+    if (found === HIDDEN_MOUNT) return answerMade(core, slot, 0o555, 0)
+    return core.answerEntry(slot, parent)
+  }
+  if (layer !== -ENOENT) return layer
+  if (programAt(core, parent, nameText(name)) !== undefined) {
+    const slot = core.named(PROGRAM_LINK, parent, name, S_IFLNK)
+    return slot === 0
+      ? -ENOMEM
+      : answerMade(core, slot, 0o777, programAt(core, parent, nameText(name))?.length ?? 0)
+  }
+  if (includesColon(name)) {
+    const result = lookupColon(core, parent, name)
+    if (result !== -ENOENT) return result
+  }
+  return missing(core, watched ? LONG : SHORT)
+}
+
+/**
+ * The anchor that a name stands for whatever the layers have: `me@host`, `.os`, and `.cosm` in every directory.
+ * 0 for none, -ENOMEM.
+ */
+export function specialDirectory(core: TreeCore, parent: NodeId, name: Name): number {
+  const hostName = core.hostDirectory
+  if (name.bytes[name.offset] !== DOT) {
+    if (parent !== ROOT_NODE || !nameIs(name, hostName)) return 0
+    return core.anchor(ANCHOR_HOST, parent, hostName) || -ENOMEM
+  }
+  if (name.length === 5 && nameIs(name, '.cosm')) {
+    const { type } = core.stackOf(parent)
+    if (type !== ANCHOR_HOST && type !== ANCHOR_ROOT && type !== ANCHOR_BIND) return 0
+    return core.anchor(ANCHOR_COSM, parent, '.cosm') || -ENOMEM
+  }
+  if (
+    name.length === 3 &&
+    nameIs(name, '.os') &&
+    core.frames.kind(parent) === ANCHOR &&
+    core.frames.layer(parent) === ANCHOR_HOST
+  )
+    return core.anchor(ANCHOR_OS, parent, '.os') || -ENOMEM
+  return 0
+}
+
+/** Where the program of a name in a cosm's `bin` is on the host; undefined when there is none. */
+export function programAt(core: TreeCore, parent: NodeId, name: string): string | undefined {
+  const stack = core.stackOf(parent)
+  if (!stack.programs || core.pathInStack(parent) !== 'bin' || stack.whiteouts.has(`bin/${name}`))
+    return undefined
+  return stack.programs.find(name)
+}
+
+/** Attributes of an anchor: of its first layer that is there, else of an empty directory. */
+export function fillAnchor(core: TreeCore, slot: NodeId): void {
+  const fd = core.nodeFd(slot)
+  if (fd >= 0 && core.stat.descriptor(fd) === 0) core.fillAttributes(slot)
+  else fillMade(core, slot, 0o755, 0)
+}
+
+/** Attributes of what no disk holds. */
+export function fillMade(core: TreeCore, slot: NodeId, permissions: number, size: number): void {
+  const { attributes, validity } = core
+  core.setNumber(slot)
+  const type = core.frames.type(slot)
+  attributes.mode = type | permissions
+  attributes.nlink = type === S_IFDIR ? 2 : 1
+  attributes.uid = process.getuid?.() ?? 0
+  attributes.gid = process.getgid?.() ?? 0
+  attributes.rdev = 0
+  attributes.size = size
+  attributes.blocks = Math.ceil(size / 512)
+  attributes.blksize = 4096
+  attributes.atime = attributes.mtime = attributes.ctime = attributes.btime = startedAt
+  attributes.atimensec = attributes.mtimensec = attributes.ctimensec = attributes.btimensec = 0
+  validity.attributes = SHORT
+}
+
+const startedAt = Math.floor(Date.now() / 1000)
+
+function answerAnchor(core: TreeCore, slot: NodeId, parent: NodeId): number {
+  core.frames.setLookups(slot, core.frames.lookups(slot) + 1)
+  fillAnchor(core, slot)
+  core.entryNode = slot
+  core.validity.entry = core.isWatched(parent) || parent === ROOT_NODE ? LONG : SHORT
+  return 0
+}
+
+function answerMade(core: TreeCore, slot: NodeId, permissions: number, size: number): number {
+  core.frames.setLookups(slot, core.frames.lookups(slot) + 1)
+  fillMade(core, slot, permissions, size)
+  core.entryNode = slot
+  core.validity.entry = SHORT
+  return 0
+}
+
+function missing(core: TreeCore, seconds: number): number {
+  core.validity.entry = seconds
+  return -ENOENT
+}
+
+function includesColon(name: Name): boolean {
+  for (let i = 0; i < name.length; i++) if (name.bytes[name.offset + i] === COLON) return true
+  return false
+}
+
+/** `name:prop` and `name:` beside a name that exists (design §4). */
+function lookupColon(core: TreeCore, parent: NodeId, name: Name): number {
+  const text = nameText(name)
+  const colon = text.lastIndexOf(':')
+  const property = text.slice(colon + 1)
+  if (colon === 0 || (property !== '' && !isPropertyName(property))) return -ENOENT
+  if (!hasProperty(core, parent, text.slice(0, colon))) return -ENOENT
+  if (property !== '') return lookupPropertyFile(core, parent, name, text.slice(0, colon), property)
+  const slot = core.named(PROPERTIES, parent, name, S_IFDIR)
+  return slot === 0 ? -ENOMEM : answerMade(core, slot, 0o555, 0)
+}
+
+function lookupProperty(core: TreeCore, parent: NodeId, directory: NodeId, name: Name): number {
+  const base = core.frames.nameText(directory).slice(0, -1)
+  const property = nameText(name)
+  if (!isPropertyName(property)) return missing(core, SHORT)
+  return lookupPropertyFile(core, directory, name, base, property, parent)
+}
+
+function lookupPropertyFile(
+  core: TreeCore,
+  parent: NodeId,
+  name: Name,
+  base: string,
+  property: string,
+  baseParent = parent,
+): number {
+  const text = propertyText(core, baseParent, base, property)
+  if (text === undefined) return missing(core, SHORT)
+  const slot = core.named(PROPERTY, parent, name, 0o100000)
+  return slot === 0 ? -ENOMEM : answerMade(core, slot, 0o444, toBytesText(text).length)
+}

@@ -1,0 +1,174 @@
+import { O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, O_PATH } from '../os/constants.ts'
+import { ENOENT, ENOTDIR } from '../os/errno.ts'
+import { close, openat } from '../os/libc.ts'
+import { cString } from '../os/memory.ts'
+import type { Stack } from '../source/stacks.ts'
+import type { TreeCore } from './core.ts'
+import { ANCHOR } from './frames.ts'
+import type { Name, NodeId } from './operations.ts'
+import { nameText } from './paths.ts'
+
+const OPEN_DIRECTORY = O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC
+/** Directories with their descriptors cached. */
+const CAPACITY = 512
+/** How long a directory is believed whose missing layers nobody watches, milliseconds. */
+const FRESH = 1000
+
+/** One directory of a stack of several layers: its descriptor in each layer, -1 where a layer has none. */
+interface Merged {
+  readonly fds: Int32Array
+  /** All its directories are watched, and no layer can come into it unseen. */
+  readonly watched: boolean
+  readonly complete: boolean
+  readonly madeAt: number
+}
+
+/** The descriptors of directories of stacks with several layers. */
+export class MergedDirectories {
+  readonly #core: TreeCore
+  readonly #cache = new Map<NodeId, Merged>()
+  #closing: number[] = []
+
+  constructor(core: TreeCore) {
+    this.#core = core
+  }
+
+  /** O_PATH descriptor of a directory in one layer, or -ENOENT. */
+  fd(slot: NodeId, layer: number): number {
+    const fd = this.#get(slot).fds[layer]
+    return fd === undefined || fd < 0 ? -ENOENT : fd
+  }
+
+  /** O_PATH descriptor in the first layer that has the directory, or -ENOENT. */
+  firstFd(slot: NodeId): number {
+    for (const fd of this.#get(slot).fds) if (fd >= 0) return fd
+    return -ENOENT
+  }
+
+  /** Descriptors by layer; -1 where a layer has none. Holds until the operation is over. */
+  fds(slot: NodeId): Int32Array {
+    return this.#get(slot).fds
+  }
+
+  watched(slot: NodeId): boolean {
+    return this.#get(slot).watched
+  }
+
+  isWatched(slot: NodeId): boolean {
+    const known = this.#cache.get(slot)
+    return known?.watched ?? false
+  }
+
+  /** statx of a name, nearest layer first: the layer's index or `-errno`. */
+  statChild(parent: NodeId, stack: Stack, name: Name): number {
+    const { fds } = this.#get(parent)
+    for (let layer = 0; layer < fds.length; layer++) {
+      const fd = fds[layer]!
+      if (layer === stack.local + 1 && this.isWhiteout(parent, stack, nameText(name))) return -ENOENT
+      if (fd < 0) continue
+      const { hidden } = stack.layers[layer]!
+      if (hidden && parent === stack.slot && hidden.has(nameText(name))) continue
+      const result = this.#core.statIn(fd, name)
+      if (result === 0) return layer
+      if (result !== -ENOENT) return result
+    }
+    return -ENOENT
+  }
+
+  /** Whether a whiteout hides what lower layers have at a name. */
+  isWhiteout(parent: NodeId, stack: Stack, name: string): boolean {
+    if (stack.whiteouts.size === 0) return false
+    const path = this.#core.pathInStack(parent)
+    return stack.whiteouts.has(path === '' ? name : `${path}/${name}`)
+  }
+
+  /** Whether a layer below the local one has a name, hidden or not. */
+  lowerHas(parent: NodeId, stack: Stack, name: Name): boolean {
+    const { fds } = this.#get(parent)
+    for (let layer = stack.local + 1; layer < fds.length; layer++)
+      if (fds[layer]! >= 0 && this.#core.statIn(fds[layer]!, name) === 0) return true
+    return false
+  }
+
+  drop(slot: NodeId): void {
+    const known = this.#cache.get(slot)
+    if (!known) return
+    this.#cache.delete(slot)
+    for (const fd of known.fds) if (fd >= 0) this.#closing.push(fd)
+  }
+
+  clear(): void {
+    for (const slot of [...this.#cache.keys()]) this.drop(slot)
+  }
+
+  closeLater(fd: number): void {
+    this.#closing.push(fd)
+  }
+
+  /** Between operations. */
+  trim(): void {
+    while (this.#cache.size > CAPACITY) {
+      const oldest = this.#cache.keys().next().value
+      if (oldest === undefined) break
+      this.drop(oldest)
+    }
+    if (this.#closing.length === 0) return
+    for (const fd of this.#closing) close(fd)
+    this.#closing = []
+  }
+
+  #get(slot: NodeId): Merged {
+    const known = this.#cache.get(slot)
+    if (known && (known.complete || performance.now() - known.madeAt < FRESH)) return known
+    if (known) this.drop(slot)
+    const made = this.#make(slot)
+    this.#cache.set(slot, made)
+    return made
+  }
+
+  #make(slot: NodeId): Merged {
+    const core = this.#core
+    const stack = core.stackOf(slot)
+    const fds = new Int32Array(stack.layers.length).fill(-1)
+    const madeAt = performance.now()
+    const isAnchor = core.frames.kind(slot) === ANCHOR
+    let complete = true
+    const path = core.pathInStack(slot)
+    const parent = isAnchor ? undefined : this.#get(core.frames.parent(slot))
+    const whiteout = parent ? stack.whiteouts.has(path) : false
+    for (let layer = 0; layer < fds.length; layer++) {
+      const { at, path: root } = stack.layers[layer]!
+      if (layer > stack.local && whiteout) break
+      if (at === path) {
+        const name = cString(Buffer.from(root, 'latin1'))
+        fds[layer] = openat(-100, name.address, O_PATH | O_DIRECTORY | O_CLOEXEC, 0)
+        if (fds[layer]! < 0) complete = false
+      } else if (parent && parent.fds[layer]! >= 0) {
+        const fd = openat(parent.fds[layer]!, core.nameOf(slot).address, OPEN_DIRECTORY, 0)
+        if (fd === -ENOTDIR) break
+        fds[layer] = fd
+      }
+      if (fds[layer]! < 0) fds[layer] = -1
+      else if (this.#isCosmosMount(fds[layer]!)) {
+        this.#closing.push(fds[layer]!)
+        fds[layer] = -1
+      }
+    }
+    if (parent && !parent.complete) complete = false
+    if (stack.programs && path === 'bin') complete = false
+    let watched = complete
+    for (const fd of fds) if (fd >= 0 && !this.#watch(slot, fd)) watched = false
+    return { fds, watched, complete, madeAt }
+  }
+
+  #watch(slot: NodeId, fd: number): boolean {
+    const core = this.#core
+    if (core.stat.descriptor(fd) < 0 || core.devices.classOf(core.stat.device) !== 'local') return false
+    return core.watches.add(slot, fd)
+  }
+
+  #isCosmosMount(fd: number): boolean {
+    const { stat, devices } = this.#core
+    return stat.descriptor(fd) === 0 && stat.device >>> 20 === 0 && devices.classOf(stat.device) === 'cosmos'
+  }
+}

@@ -1,0 +1,233 @@
+import { CosmosError } from '../errors.ts'
+import { O_CLOEXEC, O_NOCTTY, O_NONBLOCK, O_RDONLY, S_IFDIR, S_IFLNK, S_IFMT } from '../os/constants.ts'
+import { EISDIR, ENOTDIR } from '../os/errno.ts'
+import { open } from '../os/libc.ts'
+import { allocateNative } from '../os/memory.ts'
+import { getattr, readlink } from './attributes.ts'
+import { ROOT_NODE, type TreeCore } from './core.ts'
+import { ANCHOR, BACKED, PROPERTIES, PROPERTY } from './frames.ts'
+import { mergedNames } from './listing.ts'
+import { lookup, programAt } from './lookup.ts'
+import type { NodeId } from './operations.ts'
+import { descriptorPath, makeName, readable, toBytesText } from './paths.ts'
+import { dcelOf, layersOf, nodeProperty, PROPERTY_NAMES, productionOf, propertyOfFrame } from './properties.ts'
+import { treePathOf, walk, type WalkStage } from './walk.ts'
+
+/**
+ * Questions that the control socket asks of the tree, without the kernel. Paths have one character a byte.
+ * All throw CosmosError.
+ */
+
+/** Where a question's path is meant: the caller's working directory, and where the tree is mounted. */
+export interface Place {
+  path: string
+  cwd: string
+  mount: string
+}
+
+/** Attributes as told to people; times are seconds since 1970. */
+export interface NodeDescription {
+  inode: string
+  mode: number
+  size: number
+  mtime: number
+  nlink: number
+  uid: number
+  gid: number
+  target?: string
+}
+
+export interface Inspection extends NodeDescription {
+  path: string
+  node: NodeId
+  dcel: string
+  production: string
+  layers: { path: string; kind: string; local: boolean }[]
+  context: string
+  properties: Record<string, string>
+}
+
+const target = allocateNative(4097)
+const OPEN = O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK
+
+export function inspect(core: TreeCore, place: Place): Inspection {
+  const walked = walk(core, at(core, place), false)
+  try {
+    const { node } = walked
+    const description = describe(core, node)
+    const stack = core.stackOf(node)
+    return {
+      path: walked.path,
+      node,
+      ...description,
+      dcel: dcelOf(core, node),
+      production: productionOf(core, node),
+      layers: layersOf(core, node).map((layer) => ({ ...layer, kind: 'directory' })),
+      context: core.treePath(stack.slot),
+      properties: Object.fromEntries(PROPERTY_NAMES.map((name) => [name, nodeProperty(core, node, name).trimEnd()])),
+    }
+  } finally {
+    walked.release()
+  }
+}
+
+/** Every layer of the working cosm whose `bin` has a name, nearest first. */
+export function which(core: TreeCore, place: Place): { path: string; layer: string; kind: string }[] {
+  const cosm = cosmOf(core, place)
+  const bin = walk(core, `${cosm}/bin`)
+  try {
+    const name = makeName(place.path)
+    const stack = core.stackOf(bin.node)
+    const found: { path: string; layer: string; kind: string }[] = []
+    const hidden = core.merged.isWhiteout(bin.node, stack, place.path)
+    for (const [layer, fd] of core.merged.fds(bin.node).entries()) {
+      if (fd < 0 || (hidden && layer > stack.local) || core.statIn(fd, name) < 0) continue
+      const root = stack.layers[layer]?.path ?? ''
+      found.push({ path: `${root}/bin/${place.path}`, layer: root, kind: 'cosm' })
+    }
+    if (programAt(core, bin.node, place.path) !== undefined)
+      for (const path of stack.programs?.findAll(place.path) ?? [])
+        found.push({ path, layer: path.slice(0, path.lastIndexOf('/')) || '/', kind: 'program' })
+    return found
+  } finally {
+    bin.release()
+  }
+}
+
+/** Names of a directory, in its own order. */
+export function names(core: TreeCore, place: Place): string[] {
+  const walked = walk(core, at(core, place))
+  try {
+    if (getattr(core, walked.node) < 0 || (core.attributes.mode & S_IFMT) !== S_IFDIR)
+      throw new CosmosError('ENOTDIR', readable(place.path), 'is not a directory')
+    const kind = core.frames.kind(walked.node)
+    const found = kind === ANCHOR || kind === BACKED ? [...mergedNames(core, walked.node).keys()] : kind === PROPERTIES ? [...PROPERTY_NAMES] : []
+    if (walked.node === ROOT_NODE) found.push('.cosm', core.hostDirectory)
+    return [...new Set(found)]
+  } finally {
+    walked.release()
+  }
+}
+
+/** Attributes of entries of a directory; those that went meanwhile are left out. */
+export function entries(core: TreeCore, place: Place, wanted: string[]): (NodeDescription & { name: string })[] {
+  const walked = walk(core, at(core, place))
+  try {
+    return wanted.flatMap((name) => {
+      if (lookup(core, walked.node, makeName(name)) < 0) return []
+      const node = core.entryNode
+      const description = describe(core, node, true)
+      core.frames.setLookups(node, core.frames.lookups(node) - 1)
+      core.settle(node)
+      return [{ name, ...description }]
+    })
+  } finally {
+    walked.release()
+  }
+}
+
+/** Opens a file for reading: its descriptor, which the caller closes, or its text. */
+export function openForReading(core: TreeCore, place: Place): { fd: number } | { text: string } {
+  const walked = walk(core, at(core, place))
+  try {
+    if (core.frames.kind(walked.node) === PROPERTY) return { text: toBytesText(propertyOfFrame(core, walked.node) ?? '') }
+    if ((core.attributes.mode & S_IFMT) === S_IFDIR) throw CosmosError.fromErrno(-EISDIR, readable(place.path), `cosmos ls ${readable(place.path)}`)
+    const fd = core.nodeFd(walked.node)
+    const opened = fd < 0 ? fd : open(descriptorPath(fd), OPEN, 0)
+    if (opened < 0) throw CosmosError.fromErrno(opened, readable(place.path))
+    return { fd: opened }
+  } finally {
+    walked.release()
+  }
+}
+
+export function lookUp(core: TreeCore, place: Place): { path: string; mode: number; stages: WalkStage[] } {
+  const walked = walk(core, at(core, place))
+  const { mode } = core.attributes
+  walked.release()
+  return { path: walked.path, mode, stages: walked.stages }
+}
+
+/** Binds host directories below a directory of the tree; answers what shows there then. */
+export function bind(core: TreeCore, place: Place, kind: 'bind' | 'cascade', urls: string[]): { path: string; layers: string[] } {
+  const layers = urls.map((url) => hostDirectoryOf(core, { ...place, path: url }))
+  const path = at(core, place)
+  if (path === '/') throw new CosmosError('EBUSY', '/', 'the root cannot be bound', 'bind at a directory below it')
+  const walked = walk(core, path)
+  const { node } = walked
+  try {
+    if ((core.attributes.mode & S_IFMT) !== S_IFDIR) throw CosmosError.fromErrno(-ENOTDIR, readable(place.path))
+    const stack = core.stackOf(node)
+    const known = core.store.binds().find((each) => each.path === walked.path)
+    if (!known && (!stack.single || core.frames.kind(node) === ANCHOR))
+      throw new CosmosError('EBUSY', readable(place.path), 'is merged already', `cosmos inspect ${readable(place.path)}`)
+    const local = known?.local ?? core.hostPath(node)
+    if (layers.includes(local)) throw new CosmosError('EINVAL', readable(place.path), 'cannot be bound to itself')
+    core.store.putBind({ kind, path: walked.path, local, layers })
+    return { path: walked.path, layers: [local, ...layers] }
+  } finally {
+    walked.release()
+    changed(core)
+  }
+}
+
+export function unbind(core: TreeCore, place: Place): { path: string; layers: string[] } {
+  const path = at(core, place)
+  const known = core.store.binds().find((each) => each.path === path)
+  if (!known) throw new CosmosError('ENOENT', readable(path), 'nothing is bound there', 'cosmos bind')
+  core.store.removeBind(known.id)
+  changed(core)
+  return { path, layers: [known.local] }
+}
+
+/** Lasting binds were changed: what was known of them is not true any more. */
+function changed(core: TreeCore): void {
+  core.loadBinds()
+  core.forgetStacks()
+  core.merged.clear()
+  core.services.invalidate.everything()
+}
+
+/** Path of the `.cosm` that a working directory has. */
+function cosmOf(core: TreeCore, place: Place): string {
+  const directory = treePathOf('.', place.cwd, place.mount, core.hostDirectory)
+  return directory === '/' || !place.cwd.startsWith(place.mount) ? '/.cosm' : `${directory}/.cosm`
+}
+
+function at(core: TreeCore, place: Place): string {
+  return treePathOf(place.path, place.cwd, place.mount, core.hostDirectory)
+}
+
+function hostDirectoryOf(core: TreeCore, place: Place): string {
+  const walked = walk(core, at(core, place))
+  try {
+    if ((core.attributes.mode & S_IFMT) !== S_IFDIR) throw CosmosError.fromErrno(-ENOTDIR, readable(place.path))
+    if (!core.stackOf(walked.node).single)
+      throw new CosmosError('EINVAL', readable(place.path), 'is merged itself; bind its layers', `cosmos inspect ${readable(place.path)}`)
+    return core.hostPath(walked.node)
+  } finally {
+    walked.release()
+  }
+}
+
+function describe(core: TreeCore, node: NodeId, known = false): NodeDescription {
+  if (!known) {
+    const result = getattr(core, node)
+    if (result < 0) throw CosmosError.fromErrno(result, readable(core.treePath(node)))
+  }
+  const { inoLow, inoHigh, mode, size, mtime, mtimensec, nlink, uid, gid } = core.attributes
+  const description: NodeDescription = {
+    inode: ((BigInt(inoHigh) << 32n) | BigInt(inoLow)).toString(),
+    mode,
+    size,
+    mtime: mtime + mtimensec / 1e9,
+    nlink,
+    uid,
+    gid,
+  }
+  if ((mode & S_IFMT) === S_IFLNK) {
+    const length = readlink(core, node, target.address, 4096)
+    if (length >= 0) description.target = target.bytes.toString('latin1', 0, length)
+  }
+  return description
+}

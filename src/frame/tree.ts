@@ -1,0 +1,156 @@
+import { EPERM } from '../os/errno.ts'
+import { getattr, readlink, setattr, statfs } from './attributes.ts'
+import { copyEnded } from './copy-up.ts'
+import { ROOT_NODE, TreeCore, type TreeParts } from './core.ts'
+import { link, mkdir, mknod, rmdir, symlink, unlink } from './entries.ts'
+import * as files from './files.ts'
+import { Listings } from './listing.ts'
+import { lookup } from './lookup.ts'
+import type {
+  AttributeChange,
+  DirectorySink,
+  DriverServices,
+  HandleId,
+  Name,
+  NodeId,
+  TreeOperations,
+} from './operations.ts'
+import { rename } from './rename.ts'
+import { getxattr, listxattr, removexattr, setxattr } from './xattrs.ts'
+
+/** The access tree: what the drivers serve. Each group of operations has its file; this is their index. */
+export class AccessTree extends TreeCore implements TreeOperations {
+  readonly #listings: Listings
+
+  constructor(parts: TreeParts) {
+    super(parts)
+    this.#listings = new Listings(this)
+  }
+
+  attach(services: DriverServices): void {
+    this.services = services
+  }
+  answered(): void {
+    this.trim()
+  }
+  jobEnded(token: number, result: number): void {
+    copyEnded(this, token, result)
+  }
+
+  get watchDescriptor(): number {
+    return this.watches.descriptor
+  }
+  drainWatches(): void {
+    this.watches.drain(this, 8)
+    this.trim()
+  }
+
+  lookup(parent: NodeId, name: Name): number {
+    return lookup(this, parent, name)
+  }
+  forget(node: NodeId, count: number): void {
+    if (node === ROOT_NODE || !this.frames.exists(node)) return
+    this.frames.setLookups(node, Math.max(0, this.frames.lookups(node) - count))
+    if (this.frames.lookups(node) === 0) this.settle(node)
+  }
+  getattr(node: NodeId, _handle: HandleId): number {
+    return getattr(this, node)
+  }
+  setattr(node: NodeId, handle: HandleId, change: AttributeChange): number {
+    return setattr(this, node, handle, change)
+  }
+  readlink(node: NodeId, address: number, size: number): number {
+    return readlink(this, node, address, size)
+  }
+  mknod(parent: NodeId, name: Name, mode: number, rdev: number): number {
+    return mknod(this, parent, name, mode, rdev)
+  }
+  mkdir(parent: NodeId, name: Name, mode: number): number {
+    return mkdir(this, parent, name, mode)
+  }
+  symlink(parent: NodeId, name: Name, target: Name): number {
+    return symlink(this, parent, name, target)
+  }
+  link(node: NodeId, newParent: NodeId, newName: Name): number {
+    return link(this, node, newParent, newName)
+  }
+  unlink(parent: NodeId, name: Name): number {
+    return unlink(this, parent, name)
+  }
+  rmdir(parent: NodeId, name: Name): number {
+    return rmdir(this, parent, name)
+  }
+  rename(parent: NodeId, name: Name, newParent: NodeId, newName: Name, flags: number): number {
+    return rename(this, parent, name, newParent, newName, flags)
+  }
+  open(node: NodeId, flags: number): number {
+    return files.open(this, node, flags)
+  }
+  create(parent: NodeId, name: Name, flags: number, mode: number): number {
+    return files.create(this, parent, name, flags, mode)
+  }
+  read(node: NodeId, handle: HandleId, address: number, size: number, position: number): number {
+    return files.read(this, node, handle, address, size, position)
+  }
+  write(
+    node: NodeId,
+    handle: HandleId,
+    address: number,
+    size: number,
+    position: number,
+    kill: boolean,
+  ): number {
+    return files.write(this, node, handle, address, size, position, kill)
+  }
+  /** What was written is with the host's kernel already. */
+  flush(_node: NodeId, _handle: HandleId): number {
+    return 0
+  }
+  release(node: NodeId, handle: HandleId): number {
+    return files.release(this, node, handle)
+  }
+  fsync(node: NodeId, handle: HandleId, dataOnly: boolean): number {
+    return files.fsync(this, node, handle, dataOnly)
+  }
+  readdir(node: NodeId, cookieLow: number, cookieHigh: number, plus: boolean, sink: DirectorySink): number {
+    return this.#listings.readdir(node, cookieLow, cookieHigh, plus, sink)
+  }
+  fsyncdir(node: NodeId): number {
+    return files.fsyncDirectory(this, node)
+  }
+  statfs(node: NodeId): number {
+    return statfs(this, node)
+  }
+  access(_node: NodeId, _mask: number): number {
+    return -EPERM
+  }
+  getxattr(node: NodeId, name: Name, address: number, size: number): number {
+    return getxattr(this, node, name, address, size)
+  }
+  setxattr(node: NodeId, name: Name, address: number, size: number, flags: number): number {
+    return setxattr(this, node, name, address, size, flags)
+  }
+  listxattr(node: NodeId, address: number, size: number): number {
+    return listxattr(this, node, address, size)
+  }
+  removexattr(node: NodeId, name: Name): number {
+    return removexattr(this, node, name)
+  }
+  lseek(node: NodeId, handle: HandleId, position: number, whence: number): number {
+    return files.lseek(this, node, handle, position, whence)
+  }
+  fallocate(node: NodeId, handle: HandleId, mode: number, position: number, length: number): number {
+    return files.fallocate(this, node, handle, mode, position, length)
+  }
+  copyFileRange(
+    node: NodeId,
+    handle: HandleId,
+    position: number,
+    outNode: NodeId,
+    outHandle: HandleId,
+    outPosition: number,
+    length: number,
+  ): number {
+    return files.copyFileRange(this, node, handle, position, outNode, outHandle, outPosition, length)
+  }
+}

@@ -1,0 +1,120 @@
+import { S_IFDIR, S_IFLNK, S_IFMT } from '../os/constants.ts'
+import { ELOOP, ENOENT, ENOTDIR } from '../os/errno.ts'
+import { allocateNative } from '../os/memory.ts'
+import { CosmosError } from '../errors.ts'
+import { ROOT_NODE, type TreeCore } from './core.ts'
+import { getattr, readlink } from './attributes.ts'
+import { lookup } from './lookup.ts'
+import type { NodeId } from './operations.ts'
+import { makeName, readable } from './paths.ts'
+
+/** A path that was walked: the frame at its end, held until `release`. */
+export interface Walked {
+  readonly node: NodeId
+  /** From the mount's root, links followed; one character a byte. */
+  readonly path: string
+  readonly stages: WalkStage[]
+  release(): void
+}
+
+/** One step of a walk, for `cosmos lookup --trace`. */
+export interface WalkStage {
+  stage: string
+  answer: string
+  microseconds: number
+}
+
+/** Links that one walk follows at most (path_resolution(7)). */
+const MAX_LINKS = 40
+const target = allocateNative(4097)
+
+/**
+ * Where a path or URL of a person lies in the tree, from the mount's root. What begins with the mount's own path
+ * or is relative inside it is a path of the tree; `file:` URLs and any other path are the host's.
+ * All of it has one character a byte.
+ */
+export function treePathOf(path: string, cwd: string, mount: string, hostDirectory: string): string {
+  const url = /^file:(?:\/\/[^/]*)?(\/.*)$/.exec(path)
+  if (url) return `/${hostDirectory}${unescapeUrl(url[1] ?? '/')}`
+  const absolute = path.startsWith('/') ? path : `${cwd}/${path}`
+  const normal = normalize(absolute)
+  if (normal === mount) return '/'
+  return normal.startsWith(`${mount}/`) ? normal.slice(mount.length) : `/${hostDirectory}${normal === '/' ? '' : normal}`
+}
+
+/**
+ * Walks a path of the tree without the kernel. Throws CosmosError with the errno of the step that failed.
+ * A link at the end is followed where `follow`.
+ */
+export function walk(core: TreeCore, path: string, follow = true): Walked {
+  const held: NodeId[] = []
+  const stages: WalkStage[] = []
+  const release = (): void => {
+    for (const node of held.splice(0)) {
+      if (node === ROOT_NODE) continue
+      core.frames.setLookups(node, core.frames.lookups(node) - 1)
+      core.settle(node)
+    }
+    core.trim()
+  }
+  try {
+    let links = 0
+    let at: NodeId = ROOT_NODE
+    let done: string[] = []
+    const rest = path.split('/').filter((part) => part !== '' && part !== '.')
+    while (rest.length > 0) {
+      const part = rest.shift() as string
+      if (part === '..') {
+        done.pop()
+        rest.unshift(...done)
+        done = []
+        at = ROOT_NODE
+        continue
+      }
+      const started = performance.now()
+      const result = lookup(core, at, makeName(part))
+      const microseconds = Math.round((performance.now() - started) * 1000)
+      if (result < 0) throw CosmosError.fromErrno(result === -ENOENT ? -ENOENT : result, readable(`/${[...done, part].join('/')}`))
+      const node = core.entryNode
+      held.push(node)
+      stages.push({ stage: readable(part), answer: `node ${node} of stack ${core.stackOf(node).key}`, microseconds })
+      const type = core.attributes.mode & S_IFMT
+      if (type === S_IFLNK && (follow || rest.length > 0)) {
+        if (++links > MAX_LINKS) throw CosmosError.fromErrno(-ELOOP, readable(path))
+        const length = readlink(core, node, target.address, 4096)
+        if (length < 0) throw CosmosError.fromErrno(length, readable(path))
+        const text = target.bytes.toString('latin1', 0, length)
+        rest.unshift(...text.split('/').filter((each) => each !== '' && each !== '.'))
+        if (text.startsWith('/')) {
+          // An absolute link means the host's root.
+          rest.unshift(core.hostDirectory)
+        } else rest.unshift(...done)
+        done = []
+        at = ROOT_NODE
+        continue
+      }
+      if (rest.length > 0 && type !== S_IFDIR) throw CosmosError.fromErrno(-ENOTDIR, readable(`/${[...done, part].join('/')}`))
+      done.push(part)
+      at = node
+    }
+    const stated = getattr(core, at)
+    if (stated < 0) throw CosmosError.fromErrno(stated, readable(path))
+    return { node: at, path: `/${done.join('/')}`, stages, release }
+  } catch (error) {
+    release()
+    throw error
+  }
+}
+
+function normalize(path: string): string {
+  const parts: string[] = []
+  for (const part of path.split('/')) {
+    if (part === '..') parts.pop()
+    else if (part !== '' && part !== '.') parts.push(part)
+  }
+  return `/${parts.join('/')}`
+}
+
+function unescapeUrl(path: string): string {
+  return path.replace(/%([0-9A-Fa-f]{2})/g, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)))
+}
