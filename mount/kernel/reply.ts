@@ -63,7 +63,7 @@ export class ReplyWriter {
     const words = this.#words
     const size = result < 0 ? OUT_HEADER_SIZE : OUT_HEADER_SIZE + result
     words[0] = size
-    words[1] = result < 0 ? result : 0
+    words[1] = Math.min(result, 0)
     words[2] = uniqueLow
     words[3] = uniqueHigh
     let written = write(this.#fd, this.buffer.address, size)

@@ -36,24 +36,32 @@ interface Tree {
 
 function describe(program: Command): Tree {
   const help = program.createHelp()
-  const commands = help
-    .visibleCommands(program)
-    .map((command) => ({
-      name: command.name(),
-      about: command.summary() || command.description(),
-      options: help.visibleOptions(command).map(describeOption),
-      values: valuesOf(command.registeredArguments),
-    }))
+  const commands = help.visibleCommands(program).map((command) => ({
+    name: command.name(),
+    about: command.summary() || command.description(),
+    options: help.visibleOptions(command).map(describeOption),
+    values: valuesOf(command.registeredArguments),
+  }))
   const names = commands.map((command) => command.name)
-  const withHelp = commands.map((command) => (command.name === 'help' ? { ...command, values: names } : command))
-  return { program: program.name(), options: help.visibleOptions(program).map(describeOption), commands: withHelp }
+  const withHelp = commands.map((command) =>
+    command.name === 'help' ? { ...command, values: names } : command,
+  )
+  return {
+    program: program.name(),
+    options: help.visibleOptions(program).map(describeOption),
+    commands: withHelp,
+  }
 }
 
 function describeOption(option: Option): OptionNode {
   const flags = [option.short, option.long].filter((flag) => flag !== undefined)
   const hasValue = option.required || option.optional
   const name = /[<[](.+?)(\.\.\.)?[\]>]/.exec(option.flags)?.[1] ?? ''
-  return { flags, about: option.description, value: hasValue ? (option.argChoices ?? valuesNamed(name)) : undefined }
+  return {
+    flags,
+    about: option.description,
+    value: hasValue ? (option.argChoices ?? valuesNamed(name)) : undefined,
+  }
 }
 
 function valuesOf(args: readonly Argument[]): Values {
@@ -168,8 +176,10 @@ function fish({ program, options, commands }: Tree): string {
     return values === 'programs' ? " -a '(__fish_complete_command)'" : ` -a ${quote(values.join(' '))}`
   }
   const option = (condition: string, { flags, about, value }: OptionNode): string => {
-    const names = flags.map((flag) => (flag.startsWith('--') ? ` -l ${flag.slice(2)}` : ` -s ${flag.slice(1)}`))
-    const takes = value === undefined ? '' : ` -r${fill(value)}`
+    const names = flags.map((flag) =>
+      flag.startsWith('--') ? ` -l ${flag.slice(2)}` : ` -s ${flag.slice(1)}`,
+    )
+    const takes = value === undefined ? '' : ` ${value === 'paths' ? '-r' : '-x'}${fill(value)}`
     return `complete -c ${program} -n ${quote(condition)}${names.join('')}${takes} -d ${quote(about)}`
   }
   const none = '__fish_use_subcommand'

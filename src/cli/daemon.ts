@@ -4,7 +4,9 @@ import { findInstance, type Instance } from '../daemon/instance.ts'
 import type { WireText } from '../daemon/protocol.ts'
 
 /** Runs an action with a client of this user's daemon. */
-export async function withDaemon<T>(act: (client: ControlClient, instance: Instance) => Promise<T>): Promise<T> {
+export async function withDaemon<T>(
+  act: (client: ControlClient, instance: Instance) => Promise<T>,
+): Promise<T> {
   const instance = findInstance()
   const client = new ControlClient(instance)
   try {
@@ -43,7 +45,10 @@ export function isAlive(pid: number): boolean {
 }
 
 /** Waits until a condition holds; false when it did not within the time. */
-export async function waitUntil(condition: () => boolean | Promise<boolean>, milliseconds: number): Promise<boolean> {
+export async function waitUntil(
+  condition: () => boolean | Promise<boolean>,
+  milliseconds: number,
+): Promise<boolean> {
   const deadline = performance.now() + milliseconds
   for (;;) {
     if (await condition()) return true

@@ -14,7 +14,10 @@ interface LogPosition {
 }
 
 /** The last lines of a log, and where they end. Throws CosmosError ENOENT when there is none yet. */
-export async function lastLines(path: string, count: number): Promise<{ bytes: Buffer; position: LogPosition }> {
+export async function lastLines(
+  path: string,
+  count: number,
+): Promise<{ bytes: Buffer; position: LogPosition }> {
   const file = await openLog(path)
   if (!file) throw new CosmosError('ENOENT', path, 'there is no log yet', 'cosmos up')
   try {

@@ -37,14 +37,20 @@ async function buildProgram(names: readonly string[]): Promise<Command> {
   for (const { name, from } of loaded) {
     const command = program.command(name).summary(from.summary).description(`${from.summary}.`)
     from.configure(command)
-    command.addHelpText('after', `\nExamples:\n${from.examples.map((example) => `  $ ${example}\n`).join('')}`.trimEnd())
+    command.addHelpText(
+      'after',
+      `\nExamples:\n${from.examples.map((example) => `  $ ${example}\n`).join('')}`.trimEnd(),
+    )
   }
   return program
 }
 
 /** A usage error in one line, with where to read on. */
 function usageError(text: string): string {
-  const line = text.replace(/^error: /, '').trim().replace(/\s*\n\s*/g, ' ')
+  const line = text
+    .replace(/^error: /, '')
+    .trim()
+    .replace(/\s*\n\s*/g, ' ')
   const name = process.argv[2]
   const help = name && commandNames().includes(name) ? `cosmos ${name} --help` : 'cosmos --help'
   return `cosmos: ${line}${line.endsWith(')') ? '' : ` (${help})`}\n`
@@ -54,7 +60,13 @@ function usageError(text: string): string {
 async function run(words: readonly string[]): Promise<number> {
   const all = commandNames()
   const first = words[0]
-  const program = await buildProgram(first === '--version' || first === '-V' ? [] : first && all.includes(first) && first !== 'completion' ? [first] : all)
+  const program = await buildProgram(
+    first === '--version' || first === '-V'
+      ? []
+      : first && all.includes(first) && first !== 'completion'
+        ? [first]
+        : all,
+  )
   try {
     await program.parseAsync(words, { from: 'user' })
     return Number(process.exitCode ?? 0)

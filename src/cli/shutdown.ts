@@ -23,7 +23,12 @@ export async function shutDown(
   const gone = await waitUntil(() => !isAlive(status.pid) && !isAlive(status.supervisor), PATIENCE_MS)
   if (!gone) {
     const hint = `kill ${status.supervisor}; cosmos log`
-    throw new CosmosError('ETIMEDOUT', 'daemon', `still runs ${PATIENCE_MS / 1000} s after it was asked to end`, hint)
+    throw new CosmosError(
+      'ETIMEDOUT',
+      'daemon',
+      `still runs ${PATIENCE_MS / 1000} s after it was asked to end`,
+      hint,
+    )
   }
   return { status, busy }
 }

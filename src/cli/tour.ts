@@ -1,8 +1,8 @@
 import { accessSync, constants, readdirSync } from 'node:fs'
 import { homedir, hostname } from 'node:os'
 import { delimiter, join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { style } from './output.ts'
+import { packageFile } from './version.ts'
 
 /** What to try first: lines to paste into the shell at hand, each with what it shows. */
 export async function tour(mount: string): Promise<string> {
@@ -51,14 +51,14 @@ function quoted(word: string): string {
 }
 
 function onPath(name: string): boolean {
-  return (process.env.PATH ?? '').split(delimiter).some((directory) => isProgram(join(directory || '.', name)))
+  return (process.env.PATH ?? '')
+    .split(delimiter)
+    .some((directory) => isProgram(join(directory || '.', name)))
 }
 
 /** Where `cosmos` is when it is not on the PATH. */
 function ownPath(): string {
-  const candidates = ['../../node_modules/.bin/cosmos', '../../bin/cosmos', '../../../bin/cosmos']
-  const paths = candidates.map((path) => fileURLToPath(new URL(path, import.meta.url)))
-  return paths.find(isProgram) ?? 'cosmos'
+  return ['node_modules/.bin/cosmos', 'bin/cosmos'].map(packageFile).find(isProgram) ?? 'cosmos'
 }
 
 function isProgram(path: string): boolean {

@@ -1,11 +1,15 @@
 import { existsSync, readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
 
 /** The version of the package that this file belongs to. */
 export function packageVersion(): string {
-  // In a checkout two directories up, in dist/ three.
-  for (let at = new URL('.', import.meta.url); ; at = new URL('..', at)) {
-    const manifest = new URL('package.json', at)
-    if (existsSync(manifest)) return (JSON.parse(readFileSync(manifest, 'utf8')) as { version: string }).version
-    if (at.pathname === '/') return 'unknown'
-  }
+  return (JSON.parse(readFileSync(packageFile('package.json'), 'utf8')) as { version: string }).version
+}
+
+/** Path of a file of the package. */
+export function packageFile(path: string): string {
+  // The directory with the package.json: in a checkout two directories up, in dist/ three.
+  let at = new URL('.', import.meta.url)
+  while (!existsSync(new URL('package.json', at)) && at.pathname !== '/') at = new URL('..', at)
+  return fileURLToPath(new URL(path, at))
 }

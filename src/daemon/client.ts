@@ -206,7 +206,12 @@ class Wire {
     if (message.id === 0 && 'error' in message) throw fromWireError(message.error)
     if (!this.#heard) {
       if (message.version !== PROTOCOL_VERSION)
-        throw new CosmosError('EPROTO', 'daemon', `speaks version ${String(message.version)}`, 'cosmos reload')
+        throw new CosmosError(
+          'EPROTO',
+          'daemon',
+          `speaks version ${String(message.version)}`,
+          'cosmos reload',
+        )
       this.#heard = true
       this.#greeted()
       return

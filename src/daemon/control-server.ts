@@ -76,9 +76,10 @@ export class ControlServer {
     return new ControlServer(server, path, connections)
   }
 
-  /** Takes no more connections, cancels what is at hand and ends every connection once its answers are read. */
+  /** Takes no more connections, cancels what is at hand and ends every connection once what was sent is read. */
   async close(): Promise<void> {
-    if (lstatSync(this.#path, { bigint: true, throwIfNoEntry: false })?.ino === this.#inode) rmSync(this.#path)
+    if (lstatSync(this.#path, { bigint: true, throwIfNoEntry: false })?.ino === this.#inode)
+      rmSync(this.#path)
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()))
     for (const connection of this.#connections) connection.end()
     await closed
@@ -114,9 +115,10 @@ class Connection {
     socket.on('data', (bytes: Buffer) => this.#receive(bytes))
   }
 
+  /** Ends it after what is sent already. What is at hand gets no answer: a client may ask the next daemon. */
   end(): void {
-    this.#cancelAll()
     this.#socket.end()
+    this.#cancelAll()
     setTimeout(() => this.#socket.destroy(), CLOSE_PATIENCE_MS).unref()
   }
 
@@ -139,7 +141,8 @@ class Connection {
       return
     }
     const { id } = message
-    if (typeof id !== 'number' || !Number.isSafeInteger(id) || id <= 0) throw protocolError('a message without an id')
+    if (typeof id !== 'number' || !Number.isSafeInteger(id) || id <= 0)
+      throw protocolError('a message without an id')
     if (message.cancel === true) {
       this.#requests.get(id)?.abort()
       return
@@ -154,7 +157,8 @@ class Connection {
     try {
       if (this.#requests.size >= MAX_REQUESTS)
         throw new CosmosError('EAGAIN', 'control socket', `${MAX_REQUESTS} requests are at hand`)
-      if (!isOperation(op)) throw new CosmosError('ENOSYS', describe(op), 'is no operation of this daemon', 'cosmos reload')
+      if (!isOperation(op))
+        throw new CosmosError('ENOSYS', describe(op), 'is no operation of this daemon', 'cosmos reload')
       this.#requests.set(id, canceller)
       const { signal } = canceller
       const answer = dispatch(this.#handlers, op, args, { signal, peer: this.#peer })
@@ -166,7 +170,8 @@ class Connection {
         await this.#send({ id, end: true }, () => this.#requests.delete(id))
       }
     } catch (error) {
-      if (!(error instanceof CosmosError)) this.#log(`${describe(op)}: ${error instanceof Error ? error.stack : error}`)
+      if (!(error instanceof CosmosError))
+        this.#log(`${describe(op)}: ${error instanceof Error ? error.stack : error}`)
       await this.#send({ id, error: toWireError(error) }, () => {
         if (this.#requests.get(id) === canceller) this.#requests.delete(id)
       })

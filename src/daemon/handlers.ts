@@ -16,7 +16,7 @@ export interface ControlHandlers {
   bind(args: BindArguments, context: RequestContext): Promise<BindResult>
   unbind(args: PathArguments, context: RequestContext): Promise<BindResult>
   binds(args: NoArguments, context: RequestContext): Promise<BindEntry[]>
-  /** Answers when the tree is unmounted, or detached where it is busy. The daemon ends after the answer. */
+  /** Answers who is busy; then the mount goes, lazily where it is busy, and the daemon ends. */
   down(args: DownArguments, context: RequestContext): Promise<DownResult>
   /** Answers before the daemon ends, or after the next has taken over. */
   reload(args: NoArguments, context: RequestContext): Promise<ReloadResult>
@@ -257,7 +257,10 @@ export function dispatch(
     case 'which':
       return handlers.which({ name: from.path('name'), cwd: from.path('cwd') }, context)
     case 'lookup':
-      return handlers.lookup({ path: from.path('path'), cwd: from.path('cwd'), trace: from.flag('trace') }, context)
+      return handlers.lookup(
+        { path: from.path('path'), cwd: from.path('cwd'), trace: from.flag('trace') },
+        context,
+      )
     case 'bind':
       return handlers.bind(
         { kind: from.kind('kind'), urls: from.paths('urls'), path: from.path('path'), cwd: from.path('cwd') },

@@ -53,7 +53,8 @@ export function findInstance(environment: NodeJS.ProcessEnv = process.env): Inst
 /** Makes the directories of an instance. Throws CosmosError EPERM when one belongs to somebody else. */
 export function prepareInstance(instance: Instance): void {
   mkdirSync(instance.home, { recursive: true, mode: 0o755 })
-  mkdirSync(instance.root, { recursive: true, mode: 0o755 })
+  for (const part of ['root', 'bin', 'etc/cosmos', 'lib/cosmos', 'vm'])
+    mkdirSync(join(instance.home, part), { recursive: true, mode: 0o755 })
   mkdirSync(instance.state, { recursive: true, mode: 0o700 })
   mkdirSync(dirname(instance.log), { recursive: true, mode: 0o700 })
   mkdirSync(dirname(instance.runtime), { recursive: true, mode: 0o700 })

@@ -1,17 +1,17 @@
 import { existsSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { fileURLToPath } from 'node:url'
+import { packageVersion } from '../cli/version.ts'
 import { describeError } from '../errors.ts'
 import { toBytesText } from '../frame/paths.ts'
-import { packageVersion } from '../cli/version.ts'
 import { findBusy } from './busy.ts'
 import { ControlServer } from './control-server.ts'
 import type { ControlHandlers } from './handlers.ts'
 import type { StartMessage, ToDaemon, ToSupervisor } from './handover.ts'
 import { findInstance, prepareInstance } from './instance.ts'
+import { toWire } from './protocol.ts'
 import { TreeClient } from './tree-client.ts'
 import { treeHandlers } from './tree-handlers.ts'
-import { toWire } from './protocol.ts'
 
 /**
  * The daemon's main thread: what waits (control socket). The tree thread owns the tree. It is spawned by the
@@ -103,7 +103,9 @@ async function listen(message: StartMessage, passthrough: boolean): Promise<void
 /** Directories of the PATH, without those of the tree itself: a program's link must not lead back to it. */
 function programDirectories(mount: string): string[] {
   const directories = (process.env.PATH ?? '').split(':').concat('/usr/local/bin', '/usr/bin', '/bin')
-  return [...new Set(directories)].filter((each) => each.startsWith('/') && !`${each}/`.startsWith(`${mount}/`))
+  return [...new Set(directories)].filter(
+    (each) => each.startsWith('/') && !`${each}/`.startsWith(`${mount}/`),
+  )
 }
 
 /** A path in the package: the directory above with its package.json, in a checkout and in dist/ alike. */

@@ -89,7 +89,9 @@ export function decodePayload(payload: Buffer): Record<string, unknown> {
 
 /** Whether a decoded value is a map. */
 export function isMap(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value) && !(value instanceof Uint8Array)
+  return (
+    typeof value === 'object' && value !== null && !Array.isArray(value) && !(value instanceof Uint8Array)
+  )
 }
 
 /** Cuts a stream of bytes into the payloads of frames. */
@@ -248,7 +250,9 @@ export function fromWire(sent: WireText): string {
 
 /** The bytes of a sent path or name. */
 export function wireBytes(sent: WireText): Buffer {
-  return typeof sent === 'string' ? Buffer.from(sent, 'utf8') : Buffer.from(sent.buffer, sent.byteOffset, sent.length)
+  return typeof sent === 'string'
+    ? Buffer.from(sent, 'utf8')
+    : Buffer.from(sent.buffer, sent.byteOffset, sent.length)
 }
 
 /** A sent path or name for people: bytes that are not UTF-8 show as U+FFFD. */

@@ -24,13 +24,18 @@ export class TreeClient {
   constructor(thread: URL, data: Omit<TreeThreadData, 'wakeFd'>, events: TreeThreadEvents) {
     this.#wakeFd = eventfd(0, EFD_CLOEXEC_NONBLOCK)
     this.#one.view.setBigUint64(0, 1n, true)
-    this.#worker = new Worker(thread, { workerData: { ...data, wakeFd: this.#wakeFd } satisfies TreeThreadData })
+    this.#worker = new Worker(thread, {
+      workerData: { ...data, wakeFd: this.#wakeFd } satisfies TreeThreadData,
+    })
     this.#worker.on('message', (message: FromTree) => this.#receive(message, events))
     this.#worker.on('error', (error: Error) => events.failed(error))
   }
 
   /** Asks the tree a question. Rejects with the tree's CosmosError. */
-  ask<N extends TreeRequestName>(name: N, ...args: Parameters<TreeRequests[N]>): Promise<ReturnType<TreeRequests[N]>> {
+  ask<N extends TreeRequestName>(
+    name: N,
+    ...args: Parameters<TreeRequests[N]>
+  ): Promise<ReturnType<TreeRequests[N]>> {
     const id = ++this.#lastId
     return new Promise((resolve, reject) => {
       this.#waiting.set(id, { resolve: resolve as (value: unknown) => void, reject })

@@ -1,7 +1,7 @@
-import { read as readFile, close } from 'node:fs'
+import { close, read as readFile } from 'node:fs'
 import { promisify } from 'node:util'
-import { S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFSOCK } from '../os/constants.ts'
 import type { NodeDescription, Place } from '../frame/queries.ts'
+import { S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFSOCK } from '../os/constants.ts'
 import type { ControlHandlers, ListEntry, NodeAttributes, NodeType, PathArguments } from './handlers.ts'
 import { toWire } from './protocol.ts'
 import type { TreeClient } from './tree-client.ts'
@@ -58,7 +58,13 @@ export function treeHandlers(tree: TreeClient, mount: string): TreeHandlers {
       }
       try {
         while (!signal.aborted) {
-          const { bytesRead, buffer } = await readDescriptor(opened.fd, Buffer.allocUnsafe(CHUNK), 0, CHUNK, null)
+          const { bytesRead, buffer } = await readDescriptor(
+            opened.fd,
+            Buffer.allocUnsafe(CHUNK),
+            0,
+            CHUNK,
+            null,
+          )
           if (bytesRead === 0) return
           yield buffer.subarray(0, bytesRead)
         }
@@ -91,7 +97,16 @@ export function treeHandlers(tree: TreeClient, mount: string): TreeHandlers {
 
 function attributesOf(found: NodeDescription): NodeAttributes {
   const { inode, mode, size, mtime, nlink, uid, gid, target } = found
-  const attributes: NodeAttributes = { inode, type: typeOf(mode), mode: mode & 0o7777, size, mtime, nlink, uid, gid }
+  const attributes: NodeAttributes = {
+    inode,
+    type: typeOf(mode),
+    mode: mode & 0o7777,
+    size,
+    mtime,
+    nlink,
+    uid,
+    gid,
+  }
   if (target !== undefined) attributes.target = toWire(target)
   return attributes
 }

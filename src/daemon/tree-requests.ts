@@ -1,6 +1,16 @@
-import { bind, entries, inspect, lookUp, names, openForReading, type Place, unbind, which } from '../frame/queries.ts'
-import type { StartMessage } from './handover.ts'
 import type { TreeCore } from '../frame/core.ts'
+import {
+  bind,
+  entries,
+  inspect,
+  lookUp,
+  names,
+  openForReading,
+  type Place,
+  unbind,
+  which,
+} from '../frame/queries.ts'
+import type { StartMessage } from './handover.ts'
 
 /** What the main thread asks the tree thread, by the name of the question. */
 export interface TreeRequests {
@@ -40,7 +50,11 @@ export type ToTree = { type: 'stop' } | { type: 'ask'; id: number; name: TreeReq
 export type FromTree =
   | { type: 'ready'; resend: boolean; passthrough: boolean }
   | { type: 'answer'; id: number; value: unknown }
-  | { type: 'failure'; id: number; error: { code: string; subject: string; why: string; hint: string | undefined } }
+  | {
+      type: 'failure'
+      id: number
+      error: { code: string; subject: string; why: string; hint: string | undefined }
+    }
   | { type: 'ended'; how: 'stopped' | 'unmounted' }
 
 /** What the tree thread is started with. */

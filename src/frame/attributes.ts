@@ -145,7 +145,7 @@ function apply(core: TreeCore, node: NodeId, fd: number, handle: HandleId, chang
     if (result < 0) return result
   }
   if ((valid & SET_KILL_PRIVILEGES) !== 0 && (valid & SET_MODE) === 0) clearPrivileges(core, fd)
-  if ((valid & (SET_ATIME | SET_MTIME)) !== 0) {
+  if ((valid & (SET_ATIME | SET_MTIME | SET_ATIME_NOW | SET_MTIME_NOW)) !== 0) {
     writeTime(0, (valid & SET_ATIME) !== 0, (valid & SET_ATIME_NOW) !== 0, change.atime, change.atimensec)
     writeTime(16, (valid & SET_MTIME) !== 0, (valid & SET_MTIME_NOW) !== 0, change.mtime, change.mtimensec)
     return utimensat(fd, EMPTY.address, times.address, AT_EMPTY_PATH)
@@ -179,7 +179,7 @@ export function clearPrivileges(core: TreeCore, fd: number): void {
 
 function writeTime(at: number, given: boolean, now: boolean, seconds: number, nanoseconds: number): void {
   times.view.setBigInt64(at, BigInt(seconds), true)
-  times.view.setBigInt64(at + 8, BigInt(!given ? UTIME_OMIT : now ? UTIME_NOW : nanoseconds), true)
+  times.view.setBigInt64(at + 8, BigInt(now ? UTIME_NOW : given ? nanoseconds : UTIME_OMIT), true)
 }
 
 export function readlink(core: TreeCore, node: NodeId, address: number, size: number): number {

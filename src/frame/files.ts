@@ -115,8 +115,15 @@ function passthrough(core: TreeCore, node: NodeId, fd: number, writes: boolean):
   const { frames } = core
   const service = core.services.passthrough
   if (!service.available || frames.type(node) !== S_IFREG) return 0
+  const losesPrivileges =
+    writes && core.request.uid !== 0 && core.stat.descriptor(fd) === 0 && (core.stat.mode & 0o6000) !== 0
   // One file has one backing for as long as it is open.
-  if (frames.opens(node) > 0) return frames.backing(node)
+  if (frames.opens(node) > 0) {
+    if (losesPrivileges && frames.backing(node) > 0) clearPrivileges(core, fd)
+    return frames.backing(node)
+  }
+  // The kernel does not clear setuid and setgid where it writes by itself.
+  if (losesPrivileges) return 0
   const readable = libc.open(descriptorPath(fd), O_RDONLY | O_CLOEXEC | O_NOCTTY, 0)
   if (readable < 0) return 0
   const id = service.register(readable)
@@ -194,6 +201,7 @@ function passthroughOf(core: TreeCore, slot: NodeId, fd: number): number {
   const service = core.services.passthrough
   if (!service.available || frames.type(slot) !== S_IFREG) return 0
   if (frames.opens(slot) > 0) return frames.backing(slot)
+  if (core.request.uid !== 0 && (core.stat.mode & 0o6000) !== 0) return 0
   const id = service.register(fd)
   if (id <= 0) return 0
   frames.setBacking(slot, id)

@@ -10,8 +10,15 @@ import { mergedNames } from './listing.ts'
 import { lookup, programAt } from './lookup.ts'
 import type { NodeId } from './operations.ts'
 import { descriptorPath, makeName, readable, toBytesText } from './paths.ts'
-import { dcelOf, layersOf, nodeProperty, PROPERTY_NAMES, productionOf, propertyOfFrame } from './properties.ts'
-import { treePathOf, walk, type WalkStage } from './walk.ts'
+import {
+  dcelOf,
+  layersOf,
+  nodeProperty,
+  PROPERTY_NAMES,
+  productionOf,
+  propertyOfFrame,
+} from './properties.ts'
+import { treePathOf, type WalkStage, walk } from './walk.ts'
 
 /**
  * Questions that the control socket asks of the tree, without the kernel. Paths have one character a byte.
@@ -64,7 +71,9 @@ export function inspect(core: TreeCore, place: Place): Inspection {
       production: productionOf(core, node),
       layers: layersOf(core, node).map((layer) => ({ ...layer, kind: 'directory' })),
       context: core.treePath(stack.slot),
-      properties: Object.fromEntries(PROPERTY_NAMES.map((name) => [name, nodeProperty(core, node, name).trimEnd()])),
+      properties: Object.fromEntries(
+        PROPERTY_NAMES.map((name) => [name, nodeProperty(core, node, name).trimEnd()]),
+      ),
     }
   } finally {
     walked.release()
@@ -101,7 +110,12 @@ export function names(core: TreeCore, place: Place): string[] {
     if (getattr(core, walked.node) < 0 || (core.attributes.mode & S_IFMT) !== S_IFDIR)
       throw new CosmosError('ENOTDIR', readable(place.path), 'is not a directory')
     const kind = core.frames.kind(walked.node)
-    const found = kind === ANCHOR || kind === BACKED ? [...mergedNames(core, walked.node).keys()] : kind === PROPERTIES ? [...PROPERTY_NAMES] : []
+    const found =
+      kind === ANCHOR || kind === BACKED
+        ? [...mergedNames(core, walked.node).keys()]
+        : kind === PROPERTIES
+          ? [...PROPERTY_NAMES]
+          : []
     if (walked.node === ROOT_NODE) found.push('.cosm', core.hostDirectory)
     return [...new Set(found)]
   } finally {
@@ -110,7 +124,11 @@ export function names(core: TreeCore, place: Place): string[] {
 }
 
 /** Attributes of entries of a directory; those that went meanwhile are left out. */
-export function entries(core: TreeCore, place: Place, wanted: string[]): (NodeDescription & { name: string })[] {
+export function entries(
+  core: TreeCore,
+  place: Place,
+  wanted: string[],
+): (NodeDescription & { name: string })[] {
   const walked = walk(core, at(core, place))
   try {
     return wanted.flatMap((name) => {
@@ -130,8 +148,10 @@ export function entries(core: TreeCore, place: Place, wanted: string[]): (NodeDe
 export function openForReading(core: TreeCore, place: Place): { fd: number } | { text: string } {
   const walked = walk(core, at(core, place))
   try {
-    if (core.frames.kind(walked.node) === PROPERTY) return { text: toBytesText(propertyOfFrame(core, walked.node) ?? '') }
-    if ((core.attributes.mode & S_IFMT) === S_IFDIR) throw CosmosError.fromErrno(-EISDIR, readable(place.path), `cosmos ls ${readable(place.path)}`)
+    if (core.frames.kind(walked.node) === PROPERTY)
+      return { text: toBytesText(propertyOfFrame(core, walked.node) ?? '') }
+    if ((core.attributes.mode & S_IFMT) === S_IFDIR)
+      throw CosmosError.fromErrno(-EISDIR, readable(place.path), `cosmos ls ${readable(place.path)}`)
     const fd = core.nodeFd(walked.node)
     const opened = fd < 0 ? fd : open(descriptorPath(fd), OPEN, 0)
     if (opened < 0) throw CosmosError.fromErrno(opened, readable(place.path))
@@ -149,20 +169,33 @@ export function lookUp(core: TreeCore, place: Place): { path: string; mode: numb
 }
 
 /** Binds host directories below a directory of the tree; answers what shows there then. */
-export function bind(core: TreeCore, place: Place, kind: 'bind' | 'cascade', urls: string[]): { path: string; layers: string[] } {
+export function bind(
+  core: TreeCore,
+  place: Place,
+  kind: 'bind' | 'cascade',
+  urls: string[],
+): { path: string; layers: string[] } {
   const layers = urls.map((url) => hostDirectoryOf(core, { ...place, path: url }))
   const path = at(core, place)
-  if (path === '/') throw new CosmosError('EBUSY', '/', 'the root cannot be bound', 'bind at a directory below it')
+  if (path === '/')
+    throw new CosmosError('EBUSY', '/', 'the root cannot be bound', 'bind at a directory below it')
   const walked = walk(core, path)
   const { node } = walked
   try {
-    if ((core.attributes.mode & S_IFMT) !== S_IFDIR) throw CosmosError.fromErrno(-ENOTDIR, readable(place.path))
+    if ((core.attributes.mode & S_IFMT) !== S_IFDIR)
+      throw CosmosError.fromErrno(-ENOTDIR, readable(place.path))
     const stack = core.stackOf(node)
     const known = core.store.binds().find((each) => each.path === walked.path)
     if (!known && (!stack.single || core.frames.kind(node) === ANCHOR))
-      throw new CosmosError('EBUSY', readable(place.path), 'is merged already', `cosmos inspect ${readable(place.path)}`)
+      throw new CosmosError(
+        'EBUSY',
+        readable(place.path),
+        'is merged already',
+        `cosmos inspect ${readable(place.path)}`,
+      )
     const local = known?.local ?? core.hostPath(node)
-    if (layers.includes(local)) throw new CosmosError('EINVAL', readable(place.path), 'cannot be bound to itself')
+    if (layers.includes(local))
+      throw new CosmosError('EINVAL', readable(place.path), 'cannot be bound to itself')
     core.store.putBind({ kind, path: walked.path, local, layers })
     return { path: walked.path, layers: [local, ...layers] }
   } finally {
@@ -201,9 +234,15 @@ function at(core: TreeCore, place: Place): string {
 function hostDirectoryOf(core: TreeCore, place: Place): string {
   const walked = walk(core, at(core, place))
   try {
-    if ((core.attributes.mode & S_IFMT) !== S_IFDIR) throw CosmosError.fromErrno(-ENOTDIR, readable(place.path))
+    if ((core.attributes.mode & S_IFMT) !== S_IFDIR)
+      throw CosmosError.fromErrno(-ENOTDIR, readable(place.path))
     if (!core.stackOf(walked.node).single)
-      throw new CosmosError('EINVAL', readable(place.path), 'is merged itself; bind its layers', `cosmos inspect ${readable(place.path)}`)
+      throw new CosmosError(
+        'EINVAL',
+        readable(place.path),
+        'is merged itself; bind its layers',
+        `cosmos inspect ${readable(place.path)}`,
+      )
     return core.hostPath(walked.node)
   } finally {
     walked.release()

@@ -1,9 +1,9 @@
+import { CosmosError } from '../errors.ts'
 import { S_IFDIR, S_IFLNK, S_IFMT } from '../os/constants.ts'
 import { ELOOP, ENOENT, ENOTDIR } from '../os/errno.ts'
 import { allocateNative } from '../os/memory.ts'
-import { CosmosError } from '../errors.ts'
-import { ROOT_NODE, type TreeCore } from './core.ts'
 import { getattr, readlink } from './attributes.ts'
+import { ROOT_NODE, type TreeCore } from './core.ts'
 import { lookup } from './lookup.ts'
 import type { NodeId } from './operations.ts'
 import { makeName, readable } from './paths.ts'
@@ -39,7 +39,9 @@ export function treePathOf(path: string, cwd: string, mount: string, hostDirecto
   const absolute = path.startsWith('/') ? path : `${cwd}/${path}`
   const normal = normalize(absolute)
   if (normal === mount) return '/'
-  return normal.startsWith(`${mount}/`) ? normal.slice(mount.length) : `/${hostDirectory}${normal === '/' ? '' : normal}`
+  return normal.startsWith(`${mount}/`)
+    ? normal.slice(mount.length)
+    : `/${hostDirectory}${normal === '/' ? '' : normal}`
 }
 
 /**
@@ -74,10 +76,18 @@ export function walk(core: TreeCore, path: string, follow = true): Walked {
       const started = performance.now()
       const result = lookup(core, at, makeName(part))
       const microseconds = Math.round((performance.now() - started) * 1000)
-      if (result < 0) throw CosmosError.fromErrno(result === -ENOENT ? -ENOENT : result, readable(`/${[...done, part].join('/')}`))
+      if (result < 0)
+        throw CosmosError.fromErrno(
+          result === -ENOENT ? -ENOENT : result,
+          readable(`/${[...done, part].join('/')}`),
+        )
       const node = core.entryNode
       held.push(node)
-      stages.push({ stage: readable(part), answer: `node ${node} of stack ${core.stackOf(node).key}`, microseconds })
+      stages.push({
+        stage: readable(part),
+        answer: `node ${node} of stack ${core.stackOf(node).key}`,
+        microseconds,
+      })
       const type = core.attributes.mode & S_IFMT
       if (type === S_IFLNK && (follow || rest.length > 0)) {
         if (++links > MAX_LINKS) throw CosmosError.fromErrno(-ELOOP, readable(path))
@@ -93,7 +103,8 @@ export function walk(core: TreeCore, path: string, follow = true): Walked {
         at = ROOT_NODE
         continue
       }
-      if (rest.length > 0 && type !== S_IFDIR) throw CosmosError.fromErrno(-ENOTDIR, readable(`/${[...done, part].join('/')}`))
+      if (rest.length > 0 && type !== S_IFDIR)
+        throw CosmosError.fromErrno(-ENOTDIR, readable(`/${[...done, part].join('/')}`))
       done.push(part)
       at = node
     }

@@ -6,7 +6,8 @@
 import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { killAll, run, Undo } from './children.ts'
-import { type Goal, type Measure, measures, userMeasures } from './measures.ts'
+import { bare, compared, type Figure, median, type Samples, table } from './figures.ts'
+import { type Measure, measures, userMeasures } from './measures.ts'
 import { memoryGoals, million } from './million.ts'
 import {
   type Bench,
@@ -34,19 +35,6 @@ const help = `usage: npm run bench -- [--only NAME[,NAME…]] [--rounds N] [--mi
 Where a FUSE daemon runs beside its caller decides much (waking another CPU is slow on virtual machines);
 \`taskset -c 0 npm run bench\` takes that out: mounts and helpers all inherit the one CPU.`
 
-/** One line of the result. */
-interface Figure {
-  name: string
-  what: string
-  /** Time of each place by raw's; medians. Empty where nothing is compared. */
-  byRaw: Partial<Record<PlaceName, number>>
-  goal: string
-  figure: string
-  verdict: 'met' | 'missed' | '–'
-  /** Seconds, round by round: for judging the noise, not for comparing runs. */
-  samples?: Record<string, number[]>
-}
-
 interface Settings {
   rounds: number
   program: string
@@ -55,8 +43,6 @@ interface Settings {
   wants: (name: string) => boolean
   say: (text: string) => void
 }
-
-type Samples = Map<PlaceName, number[]>
 
 /** Seconds that `cosmos up` to an answered `ls` may take beyond Node's own start. */
 const readyGoal = 0.5
@@ -207,38 +193,8 @@ async function compare(measure: Measure, places: Place[], bench: Bench, settings
     }
   }
   for (const place of failed) samples.delete(place.name)
-  const byRaw: Figure['byRaw'] = {}
-  for (const place of here) {
-    const times = ratios(samples, place.name, 'raw')
-    if (times.length) byRaw[place.name] = median(times)
-  }
-  return {
-    name: measure.name,
-    what: measure.what,
-    byRaw,
-    ...judge(measure.goal, samples),
-    samples: Object.fromEntries(samples),
-  }
+  return compared(measure, samples)
 }
-
-function judge(goal: Goal, samples: Samples): Pick<Figure, 'goal' | 'figure' | 'verdict'> {
-  const sign = goal.as === 'time' ? '≤' : '≥'
-  const wanted = `${goal.as} ${sign} ${goal.bound} of ${goal.of}`
-  const found = goal.as === 'time' ? ratios(samples, 'cosmos', goal.of) : ratios(samples, goal.of, 'cosmos')
-  if (!found.length) return { goal: wanted, figure: '–', verdict: '–' }
-  const value = median(found)
-  const met = goal.as === 'time' ? value <= goal.bound : value >= goal.bound
-  const spread = `${digits(Math.min(...found))}…${digits(Math.max(...found))}`
-  return { goal: wanted, figure: `${digits(value)} (${spread})`, verdict: met ? 'met' : 'missed' }
-}
-
-/** Time of one place by another's, round by round. */
-function ratios(samples: Samples, over: PlaceName, under: PlaceName): number[] {
-  const below = samples.get(under) ?? []
-  return (samples.get(over) ?? []).flatMap((time, round) => {
-    const base = below[round]
-    return base === undefined ? [] : [time / base]
-  })
 }
 
 /** `cosmos up` to an answered `ls`, less one start of Node. */
@@ -260,50 +216,10 @@ async function ready(bench: Bench, settings: Settings): Promise<Figure> {
   return bare('ready', what, `≤ ${readyGoal} s`, `${value.toFixed(2)} s`, value <= readyGoal)
 }
 
-function bare(name: string, what: string, goal: string, figure: string, met: boolean): Figure {
-  return { name, what, byRaw: {}, goal, figure, verdict: met ? 'met' : 'missed' }
-}
-
 async function seconds(step: () => Promise<unknown>): Promise<number> {
   const start = performance.now()
   await step()
   return (performance.now() - start) / 1000
-}
-
-function median(values: number[]): number {
-  const sorted = values.toSorted((a, b) => a - b)
-  const [low = Number.NaN, high = low] = [sorted[(sorted.length - 1) >> 1], sorted[sorted.length >> 1]]
-  return (low + high) / 2
-}
-
-function digits(value: number): string {
-  return value.toFixed(value < 10 ? 2 : value < 100 ? 1 : 0)
-}
-
-function table(figures: Figure[], rounds: number): string {
-  const columns: PlaceName[] = ['raw', 'bindfs', 'mergerfs', 'cosmos']
-  const rows = [['', '', ...columns, 'goal', 'cosmos is', '']]
-  for (const { name, what, byRaw, goal, figure, verdict } of figures) {
-    const times = columns.map((column) => (byRaw[column] === undefined ? '' : digits(byRaw[column])))
-    rows.push([name, what, ...times, goal, figure, verdict])
-  }
-  const widths = rows[0]?.map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0))) ?? []
-  const lines = rows.map((row) =>
-    row
-      .map((cell, column) => cell.padEnd(widths[column] ?? 0))
-      .join('  ')
-      .trimEnd(),
-  )
-  const met = figures.filter((figure) => figure.verdict === 'met').length
-  const missed = figures.filter((figure) => figure.verdict === 'missed').length
-  return [
-    `Time by raw's time (less is faster); median of ${rounds} rounds, places in turn within each round.`,
-    'Cold: directory pages let go, then drop_caches 2. In brackets: the lowest and highest round.',
-    '',
-    ...lines,
-    '',
-    `${met} met, ${missed} missed${rounds < 5 ? ' (fewer than 5 rounds: figures to look at, not to cite)' : ''}`,
-  ].join('\n')
 }
 
 try {

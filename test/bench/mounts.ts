@@ -11,8 +11,8 @@ export interface Place {
   name: PlaceName
   /** Where the data directory is seen. */
   data: string
-  /** Where the lower layer is seen: through a merged directory in cosmos, as it is elsewhere. */
-  lower: string
+  /** Where the lower layer is seen: through a merged directory in cosmos, as it is in raw. */
+  lower?: string
   /** Who mounted it and measures in it; without it, root. */
   user?: number
 }
@@ -88,7 +88,7 @@ export async function peer(bench: Bench, name: 'bindfs' | 'mergerfs', user?: num
   const options = name === 'bindfs' && user !== undefined ? ['--no-allow-other'] : []
   await run(name, [...options, bench.data, data], owned(user))
   bench.undo.defer(() => run('umount', ['-l', data]))
-  return { name, data, lower: data, ...owned(user) }
+  return { name, data, ...owned(user) }
 }
 
 /** A cosmos instance with a home and a runtime directory of its own. */
@@ -155,8 +155,14 @@ export class Cosmos {
   /** The place to measure in: the data under `me@host`, the lower layer through a merged directory. */
   async place(): Promise<Place> {
     const merged = join(this.mount, 'merged')
-    await this.#cosmos('bind', this.#bench.lower, merged)
-    return { name: 'cosmos', data: await this.path(this.#bench.data), lower: merged, ...owned(this.#user) }
+    const place: Place = { name: 'cosmos', data: await this.path(this.#bench.data), ...owned(this.#user) }
+    try {
+      await this.#cosmos('bind', this.#bench.lower, merged)
+      place.lower = merged
+    } catch (error) {
+      console.error(`no merged directory: ${(error as Error).message}`)
+    }
+    return place
   }
 
   #cosmos(...args: string[]): Promise<string> {

@@ -1,4 +1,4 @@
-import { type Command, Argument } from 'commander'
+import { Argument, type Command } from 'commander'
 import type { CliCommand } from '../command.ts'
 import { completionScript, SHELLS, type Shell } from '../completion.ts'
 import { write } from '../output.ts'

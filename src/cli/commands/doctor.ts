@@ -12,7 +12,7 @@ interface Result extends Finding {
 export const command: CliCommand = {
   summary: 'show what this machine lacks, and the command that mends it',
   rank: 4,
-  examples: ['cosmos doctor', "cosmos doctor --json | jq -r '.[] | select(.state != \"ok\") | .fix'"],
+  examples: ['cosmos doctor', 'cosmos doctor --json | jq -r \'.[] | select(.state != "ok") | .fix\''],
   configure(command) {
     command.option('--json', 'print JSON: a list').action(async (options: { json?: boolean }) => {
       const results = await examine()
@@ -46,6 +46,8 @@ async function print(results: readonly Result[]): Promise<void> {
   const width = Math.max(...results.map((result) => result.name.length))
   for (const { state, name, detail, fix } of results) {
     const colour = state === 'ok' ? 'green' : state === 'warn' ? 'yellow' : 'red'
-    await line(`${style(colour, state.padEnd(4))}  ${name.padEnd(width)}  ${detail}${fix ? `: ${style('bold', fix)}` : ''}`)
+    await line(
+      `${style(colour, state.padEnd(4))}  ${name.padEnd(width)}  ${detail}${fix ? `: ${style('bold', fix)}` : ''}`,
+    )
   }
 }

@@ -45,7 +45,10 @@ async function print(found: InspectResult): Promise<void> {
   ]
   if (found.target !== undefined) rows.splice(1, 0, ['target', shown(found.target)])
   for (const [i, layer] of found.layers.entries())
-    rows.push([i === 0 ? 'layers' : '', `${shown(layer.path)} (${layer.kind}${layer.local ? ', local' : ''})`])
+    rows.push([
+      i === 0 ? 'layers' : '',
+      `${shown(layer.path)} (${layer.kind}${layer.local ? ', local' : ''})`,
+    ])
   for (const [name, value] of Object.entries(found.properties)) rows.push([`:${name}`, value])
   await line(style('bold', shown(found.path)))
   await line(table(rows).trimEnd())

@@ -8,7 +8,11 @@ import { write } from '../output.ts'
 export const command: CliCommand = {
   summary: 'show what happened',
   rank: 13,
-  examples: ['cosmos log', 'cosmos log -n 500 | grep refused', 'cosmos log -f    # and what happens from now on'],
+  examples: [
+    'cosmos log',
+    'cosmos log -n 500 | grep refused',
+    'cosmos log -f    # and what happens from now on',
+  ],
   configure(command) {
     command
       .option('-f, --follow', 'stay, and print what is added')

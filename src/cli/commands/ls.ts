@@ -23,7 +23,11 @@ interface LsOptions {
 export const command: CliCommand = {
   summary: 'list directories of the tree, without the kernel',
   rank: 6,
-  examples: ['cosmos ls ~/cosmos', 'cosmos ls -l file:///etc', "cosmos ls --json .cosm/bin | jq -r '.[].name'"],
+  examples: [
+    'cosmos ls ~/cosmos',
+    'cosmos ls -l file:///etc',
+    "cosmos ls --json .cosm/bin | jq -r '.[].name'",
+  ],
   configure(command) {
     command
       .argument('[path...]', 'paths or URLs; the working directory without any')
@@ -119,9 +123,9 @@ class Lister {
     }
     // By thousands: a write for each of a million names would take its time.
     for (let at = 0; at < entries.length; at += 1000) {
-      const lines = entries.slice(at, at + 1000).flatMap((entry) => [
-        Buffer.from(this.#inode(entry)), nameBytes(entry.name), NEWLINE,
-      ])
+      const lines = entries
+        .slice(at, at + 1000)
+        .flatMap((entry) => [Buffer.from(this.#inode(entry)), nameBytes(entry.name), NEWLINE])
       await write(Buffer.concat(lines))
     }
   }
@@ -134,7 +138,9 @@ class Lister {
       String(entry.size ?? '?'),
       timeText(entry.mtime),
     ])
-    const widths = [0, 1, 2, 3, 4].map((i) => rows.reduce((most, row) => Math.max(most, row[i]?.length ?? 0), 0))
+    const widths = [0, 1, 2, 3, 4].map((i) =>
+      rows.reduce((most, row) => Math.max(most, row[i]?.length ?? 0), 0),
+    )
     for (const [i, entry] of entries.entries()) {
       const cells = (rows[i] ?? []).map((cell, column) => {
         const width = widths[column] ?? 0
@@ -162,6 +168,7 @@ function colored(entry: ListEntry): Buffer {
   const name = shown(entry.name)
   if (entry.type === 'directory') return Buffer.from(style('blueBright', name))
   if (entry.type === 'link') return Buffer.from(style('cyanBright', name))
-  if (entry.type === 'file' && ((entry.mode ?? 0) & 0o111) !== 0) return Buffer.from(style('greenBright', name))
+  if (entry.type === 'file' && ((entry.mode ?? 0) & 0o111) !== 0)
+    return Buffer.from(style('greenBright', name))
   return Buffer.from(name)
 }

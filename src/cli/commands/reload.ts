@@ -27,7 +27,8 @@ export const command: CliCommand = {
           now = await client.call('status', {})
           return now.pid !== former
         }, PATIENCE_MS)
-        if (!replaced) throw new CosmosError('ETIMEDOUT', 'daemon', `${former} was not replaced`, 'cosmos log')
+        if (!replaced)
+          throw new CosmosError('ETIMEDOUT', 'daemon', `${former} was not replaced`, 'cosmos log')
         await line(`daemon ${former} was replaced by ${now.pid}, version ${now.version}`)
       })
     })

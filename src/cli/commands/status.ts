@@ -33,8 +33,14 @@ async function print(client: ControlClient): Promise<void> {
     rows.push(['mount', `${shown(mount.path)} (${mount.driver}${passthrough})`])
   }
   await line(table(rows).trimEnd())
-  await section('VMs', status.vms.map((vm) => [vm.name, vm.state]))
-  await section('peers', status.peers.map((peer) => [peer.name, peer.state, peer.id]))
+  await section(
+    'VMs',
+    status.vms.map((vm) => [vm.name, vm.state]),
+  )
+  await section(
+    'peers',
+    status.peers.map((peer) => [peer.name, peer.state, peer.id]),
+  )
 }
 
 async function section(title: string, rows: string[][]): Promise<void> {

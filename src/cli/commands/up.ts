@@ -70,7 +70,10 @@ async function stayUntilEnded(instance: Instance, mount: string, ended: Promise<
         } else if (asked === 2) stop(true).then(resolve, (error) => report(error))
       })
   })
-  await Promise.race([stopped, ended.then(() => (asked > 0 ? stopped : line(`${mount} is no longer mounted`)))])
+  await Promise.race([
+    stopped,
+    ended.then(() => (asked > 0 ? stopped : line(`${mount} is no longer mounted`))),
+  ])
 }
 
 /** Settles when the process that holds the mount is gone. */

@@ -36,7 +36,8 @@ function fuseDevice(): Finding {
 
 function allowOther(): Finding {
   if (process.platform !== 'linux' || isRoot()) return ok('not needed here')
-  const allowed = existsSync('/etc/fuse.conf') && /^\s*user_allow_other/m.test(readFileSync('/etc/fuse.conf', 'utf8'))
+  const allowed =
+    existsSync('/etc/fuse.conf') && /^\s*user_allow_other/m.test(readFileSync('/etc/fuse.conf', 'utf8'))
   return ok(allowed ? 'is set' : 'is not set: other users, root too, do not see your mount')
 }
 
@@ -62,7 +63,9 @@ function openFiles(): Finding {
   const row = readFileSync('/proc/self/limits', 'utf8').match(/^Max open files\s+(\S+)\s+(\S+)/m)
   const hard = row?.[2] === 'unlimited' ? Number.POSITIVE_INFINITY : Number(row?.[2] ?? 0)
   if (hard >= 65_536) return ok(`${row?.[1]}, at most ${row?.[2]}`)
-  const fix = isRoot() ? 'ulimit -Hn 524288' : `echo '${userInfo().username} hard nofile 524288' | sudo tee -a /etc/security/limits.conf`
+  const fix = isRoot()
+    ? 'ulimit -Hn 524288'
+    : `echo '${userInfo().username} hard nofile 524288' | sudo tee -a /etc/security/limits.conf`
   return warn(`at most ${row?.[2]}: programs that open many files may get EMFILE`, fix)
 }
 

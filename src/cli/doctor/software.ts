@@ -1,6 +1,7 @@
 import { accessSync, constants, statSync } from 'node:fs'
 import { release } from 'node:os'
 import { delimiter, join } from 'node:path'
+import { packageFile } from '../version.ts'
 import { asRoot, type Check, type Finding, fail, isRoot, ok, warn } from './check.ts'
 
 /** Programs and libraries that cosmos needs or uses. */
@@ -24,7 +25,9 @@ function node(): Finding {
 
 function kernel(): Finding {
   if (process.platform !== 'linux') return warn(`${process.platform}: the fuse-native driver is used`)
-  const [major = 0, minor = 0] = release().split('.').map((part) => Number.parseInt(part, 10))
+  const [major = 0, minor = 0] = release()
+    .split('.')
+    .map((part) => Number.parseInt(part, 10))
   const since = (a: number, b: number): boolean => major > a || (major === a && minor >= b)
   if (since(6, 9)) return ok(`${release()}: passthrough, resend`)
   const without = 'no passthrough; when the daemon crashes, programs see it'
@@ -99,7 +102,9 @@ function systemd(): Finding {
   if (process.platform !== 'linux') return ok('not needed here')
   const running = find('systemctl') !== undefined && exists('/run/systemd/system')
   if (!running) return ok('does not run here: start cosmos with `cosmos up`')
-  return ok('runs; to mount at each login: systemctl --user enable --now cosmos')
+  return ok(
+    `runs; to mount at each login: systemctl --user enable --now ${packageFile('etc/cosmos.service')}`,
+  )
 }
 
 /** A program of the PATH. */

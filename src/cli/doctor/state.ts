@@ -1,6 +1,7 @@
+import { spawnSync } from 'node:child_process'
 import { accessSync, constants, existsSync, lstatSync, readFileSync, statfsSync, statSync } from 'node:fs'
 import { createConnection } from 'node:net'
-import { dirname, join } from 'node:path'
+import { dirname } from 'node:path'
 import type { Instance } from '../../daemon/instance.ts'
 import { asRoot, type Check, type Finding, fail, isRoot, ok, warn } from './check.ts'
 
@@ -19,15 +20,11 @@ function home(instance: Instance): readonly Finding[] {
   const findings: Finding[] = []
   if (!found.isDirectory()) return [fail(`${path} is no directory`, `mv ${path} ${path}.old`)]
   if (found.uid !== process.getuid?.())
-    findings.push(fail(`${path} belongs to uid ${found.uid}`, `COSMOS_HOME=… cosmos up, or ${asRoot(`chown -R $(id -u) ${path}`)}`))
+    findings.push(fail(`${path} belongs to uid ${found.uid}`, asRoot(`chown -R $(id -u) ${path}`)))
   if ((found.mode & 0o022) !== 0) findings.push(warn(`others can write to ${path}`, `chmod go-w ${path}`))
   const inside = statSync(state, { throwIfNoEntry: false })
-  if (inside && (inside.mode & 0o077) !== 0) findings.push(fail(`others can read ${state}`, `chmod 0700 ${state}`))
-  for (const key of ['key', 'key.pem']) {
-    const found = statSync(join(state, key), { throwIfNoEntry: false })
-    if (found && (found.mode & 0o077) !== 0)
-      findings.push(fail(`others can read ${join(state, key)}`, `chmod 0600 ${join(state, key)}`))
-  }
+  if (inside && (inside.mode & 0o077) !== 0)
+    findings.push(fail(`others can read ${state}`, `chmod 0700 ${state}`))
   const space = existsSync(state) ? statfsSync(state) : statfsSync(path)
   if (space.bavail * space.bsize < 64 * 1024 * 1024) findings.push(warn(`the disk of ${path} is nearly full`))
   return findings.length > 0 ? findings : [writable(path, path)]
@@ -52,14 +49,16 @@ function mounts(instance: Instance): readonly Finding[] {
   let living = 0
   for (const { path, type } of mountTable()) {
     if (type !== 'fuse.cosmos') continue
-    const code = statError(path)
-    if (code === 'ENOTCONN' || code === 'ECONNABORTED') {
-      const unmount = isRoot() ? `umount -l ${path}` : `fusermount3 -u -z ${path}`
-      const fix = path === instance.defaultMount ? 'cosmos up' : unmount
-      findings.push(warn(`${path} is stale: nobody serves it`, fix))
-    } else living++
+    const problem = problemOf(path)
+    const unmount = isRoot() ? `umount -l ${path}` : `fusermount3 -u -z ${path}`
+    if (problem === 'stale')
+      findings.push(
+        warn(`${path} is stale: nobody serves it`, path === instance.defaultMount ? 'cosmos up' : unmount),
+      )
+    else if (problem === 'hangs') findings.push(fail(`${path} does not answer`, unmount))
+    else living++
   }
-  return findings.length > 0 ? findings : [ok(living === 1 ? 'one, served' : `${living || 'none'}${living ? ', served' : ''}`)]
+  return findings.length > 0 ? findings : [ok(living === 0 ? 'none' : `${living}, served`)]
 }
 
 async function daemon(instance: Instance): Promise<Finding> {
@@ -87,13 +86,16 @@ function mountTable(): { path: string; type: string }[] {
   })
 }
 
-function statError(path: string): string {
-  try {
-    statSync(path)
-    return ''
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code ?? 'EIO'
-  }
+/** What stat(1) says of a mount: a process of its own, because a mount that hangs would not let go of this one. */
+function problemOf(mount: string): 'none' | 'stale' | 'hangs' {
+  const found = spawnSync('stat', ['-c', '%i', '--', mount], {
+    env: { ...process.env, LC_ALL: 'C' },
+    encoding: 'utf8',
+    timeout: 2000,
+    killSignal: 'SIGKILL',
+  })
+  if (found.signal) return 'hangs'
+  return /not connected|connection abort/i.test(found.stderr) ? 'stale' : 'none'
 }
 
 function nearest(path: string): string {
