@@ -70,10 +70,11 @@ export function mountOf(path: string, mounts: readonly MountEntry[]): MountEntry
   for (const prefix of prefixes(path)) {
     for (;;) {
       // Mounts can lie on each other at one point: the one that lies on the last is seen.
-      const next = mounts.find(
-        (mount) =>
-          mount.path === prefix && mount !== found && (found ? mount.parent === found.id : !ids.has(mount.parent)),
-      )
+      const next = mounts.find((mount) => {
+        if (mount.path !== prefix || mount === found) return false
+        // The first: its parent lies outside of what this process sees, or is itself.
+        return found ? mount.parent === found.id : mount.parent === mount.id || !ids.has(mount.parent)
+      })
       if (!next) break
       found = next
     }

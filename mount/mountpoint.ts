@@ -93,7 +93,8 @@ function linkAt(path: string, wanted: string): string | undefined {
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code ?? 'EIO'
     if (code === 'ENOTDIR') throw notDirectory(wanted, dirname(path))
-    if (code === 'EACCES') throw new CosmosError(code, wanted, `${dirname(path)} may not be searched by this user`)
+    if (code === 'EACCES')
+      throw new CosmosError(code, wanted, `${dirname(path)} may not be searched by this user`)
     throw new CosmosError(code, wanted, code)
   }
 }
@@ -103,7 +104,12 @@ async function clearStale(path: string, detach: (path: string) => Promise<void>)
     if (!cosmosMountOf(path, readMountinfo())) return
     const life = await probeMount(path)
     if (life === 'served')
-      throw new CosmosError('EBUSY', path, 'another cosmos is mounted there', `cosmos down, or umount ${path}`)
+      throw new CosmosError(
+        'EBUSY',
+        path,
+        'another cosmos is mounted there',
+        `cosmos down, or umount ${path}`,
+      )
     if (life === 'silent')
       throw new CosmosError(
         'EBUSY',

@@ -66,8 +66,6 @@ export const IN_HEADER_SIZE = 40
 export const OUT_HEADER_SIZE = 16
 /** struct fuse_write_in; the data follows. */
 export const WRITE_IN_SIZE = 40
-/** struct fuse_attr. */
-export const ATTR_SIZE = 88
 /** struct fuse_entry_out: nodeid 0, generation 8, entry_valid 16, attr_valid 24, their nanoseconds 32, attr 40. */
 export const ENTRY_OUT_SIZE = 128
 /** struct fuse_attr_out: attr_valid 0, nanoseconds 8, attr 16. */
@@ -80,8 +78,7 @@ export const STATX_OUT_SIZE = 288
 export const STATFS_OUT_SIZE = 80
 /** struct fuse_dirent without its name: ino 0, off 8, namelen 16, type 20. */
 export const DIRENT_SIZE = 24
-/** struct fuse_init_in as of 7.36 (16 before), and struct fuse_init_out. */
-export const INIT_IN_SIZE = 64
+/** struct fuse_init_out; struct fuse_init_in has as many since 7.36, 16 before. */
 export const INIT_OUT_SIZE = 64
 /** struct fuse_setxattr_in with FUSE_SETXATTR_EXT, and without. */
 export const SETXATTR_IN_SIZE = 16

@@ -15,7 +15,7 @@ const EFD_CLOEXEC_NONBLOCK = 0o2004000
  * The mailbox of a thread: 32-bit words, then doubles, in memory that both threads see. One job at a time; whose
  * turn it is says the state word, on which the thread sleeps.
  */
-export const MAILBOX_SIZE = 64
+const MAILBOX_SIZE = 64
 export const BOX_STATE = 0
 export const BOX_KIND = 1
 export const BOX_FD = 2
@@ -30,7 +30,7 @@ export const BOX_OTHER_POSITION = 5
 export const BOX_LENGTH = 6
 export const BOX_RESULT = 7
 
-export const STATE_IDLE = 0
+const STATE_IDLE = 0
 export const STATE_POSTED = 1
 export const STATE_DONE = 2
 
@@ -83,7 +83,8 @@ interface Thread {
 
 /**
  * Runs the work that could hold up the tree thread. Until its reply is written a request stays unanswered for the
- * kernel, so a daemon that dies on the way loses nothing. Threads start at the first job that needs them.
+ * kernel, so a daemon that dies on the way loses nothing. A thread takes a tenth of a second to start: the first is
+ * started ahead (`start`), the other when it is needed.
  */
 export class BlockingPool {
   /** Readable when a job is done. */
@@ -94,6 +95,11 @@ export class BlockingPool {
 
   constructor(fuseFd: number) {
     this.#fuseFd = fuseFd
+  }
+
+  /** Starts the first thread, if there is none. */
+  start(): void {
+    if (this.#threads.length === 0) this.#addThread()
   }
 
   /** Jobs that have not been taken back. */
@@ -180,6 +186,10 @@ export class BlockingPool {
   #idleThread(): Thread | undefined {
     const idle = this.#threads.find((thread) => thread.job === undefined)
     if (idle !== undefined || this.#threads.length >= THREADS) return idle
+    return this.#addThread()
+  }
+
+  #addThread(): Thread {
     const box = new SharedArrayBuffer(MAILBOX_SIZE)
     const data: BlockingThreadData = { fuseFd: this.#fuseFd, doneFd: this.doneFd, box }
     const thread: Thread = {

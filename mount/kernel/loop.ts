@@ -190,6 +190,7 @@ class KernelLoop {
 
   #ready(negotiated: Negotiated): void {
     this.#notifier.start()
+    this.#pool.start()
     this.#options.onReady?.(negotiated)
   }
 

@@ -136,7 +136,12 @@ function helperMissing(): CosmosError {
 }
 
 function helperError(path: string, complaint: string): CosmosError {
-  const why = complaint.trim().split('\n').at(-1)?.replace(/^fusermount3?: /, '') ?? ''
+  const why =
+    complaint
+      .trim()
+      .split('\n')
+      .at(-1)
+      ?.replace(/^fusermount3?: /, '') ?? ''
   if (/Operation not permitted/.test(why))
     return new CosmosError(
       'EPERM',
@@ -178,9 +183,8 @@ export function isConnected(fd: number): boolean {
 }
 
 /** On a thread of its own: unmounting waits for the server to write back, and this thread may have to replace it. */
-const umount2: { async(path: string, flags: number, done: (error: unknown, result: number) => void): void } = koffi
-  .load(null)
-  .func('int umount2(const char *, int)')
+const umount2: { async(path: string, flags: number, done: (error: unknown, result: number) => void): void } =
+  koffi.load(null).func('int umount2(const char *, int)')
 
 /**
  * Takes a mount away; `lazily`, at once from the tree and when its last user lets go in fact.

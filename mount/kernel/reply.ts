@@ -223,7 +223,7 @@ function writeAttributes(words: Uint32Array, at: number, attributes: Attributes)
 }
 
 /** A number as two words, low first; a negative one in two's complement. */
-export function setWide(words: Uint32Array, at: number, value: number): void {
+function setWide(words: Uint32Array, at: number, value: number): void {
   words[at] = value
   words[at + 1] = value >= 0 && value < TWO_32 ? 0 : Math.floor(value / TWO_32)
 }

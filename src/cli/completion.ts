@@ -133,7 +133,7 @@ function zsh({ program, options, commands }: Tree): string {
     if (values === 'none') return ''
     if (values === 'paths') return '_files'
     if (values === 'directories') return '_directories'
-    return values === 'programs' ? '_command_names -e' : `(${values.join(' ')})`
+    return values === 'programs' ? '_path_commands' : `(${values.join(' ')})`
   }
   const spec = ({ flags, about, value }: OptionNode): string => {
     const names = flags.length > 1 ? `'(${flags.join(' ')})'{${flags.join(',')}}` : (flags[0] ?? '')
@@ -150,12 +150,12 @@ function zsh({ program, options, commands }: Tree): string {
 _${program}() {
   local context state state_descr line
   typeset -A opt_args
-  local -a commands=(
+  local -a subcommands=(
 ${commands.map((command) => `    '${command.name}:${text(command.about)}'`).join('\n')}
   )
   _arguments -C ${options.map(spec).join(' ')} '1:command:->command' '*::argument:->argument'
   case $state in
-    command) _describe command commands ;;
+    command) _describe command subcommands ;;
     argument)
       case $words[1] in
 ${commands.map(ofCommand).join('\n')}

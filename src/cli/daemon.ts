@@ -34,16 +34,6 @@ function isLossy(text: string): boolean {
   return text.includes('\ufffd')
 }
 
-/** Whether a process is there, ours or not. */
-export function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM'
-  }
-}
-
 /** Waits until a condition holds; false when it did not within the time. */
 export async function waitUntil(
   condition: () => boolean | Promise<boolean>,

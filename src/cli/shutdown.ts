@@ -1,7 +1,7 @@
-import type { ControlClient } from '../daemon/client.ts'
+import { type ControlClient, isAlive } from '../daemon/client.ts'
 import type { BusyProcess, StatusResult } from '../daemon/handlers.ts'
 import { CosmosError } from '../errors.ts'
-import { isAlive, waitUntil } from './daemon.ts'
+import { waitUntil } from './daemon.ts'
 import { line, shown } from './output.ts'
 
 /** How long a daemon may take to unmount and end. */

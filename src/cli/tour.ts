@@ -4,28 +4,29 @@ import { delimiter, join } from 'node:path'
 import { style } from './output.ts'
 import { packageFile } from './version.ts'
 
-/** What to try first: lines to paste into the shell at hand, each with what it shows. */
-export async function tour(mount: string): Promise<string> {
+/** What to try first: lines to paste into the shell at hand, each below what it shows. */
+export function tour(mount: string): string {
   const tree = short(mount)
   const host = `${tree}/${quoted(hostDirectory(mount))}`
-  const cosmos = onPath('cosmos') ? 'cosmos' : quoted(ownPath())
-  const work = join(mount, 'work')
-  const steps: [string, string][] = [
-    [`ls -A ${tree}`, 'this host, and the working cosm'],
-    [`ls -l ${host}/etc | head -5`, 'its root file system'],
-    [`export PATH=${tree}/.cosm/bin:$PATH`, 'programs of every layer'],
-    [`mkdir -p ${short(work)}`, 'your own files'],
-    [`${cosmos} bind file:///usr/share/doc ${short(work)}`, 'merge: reads from both, writes to work'],
-    [`ls ${short(work)} | head -5`, ''],
-    [`cat ${tree}/work:layers`, 'what it is made of'],
-    [`${cosmos} unbind ${short(work)}`, ''],
-    [`${cosmos} status`, 'the daemon; cosmos --help shows more'],
+  const cosmos = onPath('cosmos') ? 'cosmos' : short(ownPath())
+  const work = `${tree}/work`
+  const steps: [string, ...string[]][] = [
+    ['This host, and the working cosm:', `ls -A ${tree}`],
+    ['Its root file system:', `ls -l ${host}/etc | head -5`],
+    ['The programs of every layer, first on your PATH:', `export PATH=${tree}/.cosm/bin:$PATH`, 'command -v ls'],
+    [
+      'A merged directory: reads come from both, what you write stays in work:',
+      `mkdir -p ${work}`,
+      `${cosmos} bind file:///usr/share/doc ${work}`,
+      `ls ${work} | head -5`,
+      `cat ${work}:layers`,
+      `${cosmos} unbind ${work}`,
+    ],
+    ['How it is:', `${cosmos} status`],
   ]
-  const width = Math.max(...steps.map(([command]) => command.length))
-  const lines = steps.map(([command, why]) =>
-    why ? `  ${command.padEnd(width)}  ${style('dim', `# ${why}`)}` : `  ${command}`,
-  )
-  return `Try, line by line:\n\n${lines.join('\n')}\n`
+  // No comments on the lines: an interactive zsh does not know them.
+  const text = steps.map(([about, ...lines]) => `${style('dim', about)}\n${lines.map((each) => `    ${each}\n`).join('')}`)
+  return `Try, line by line:\n\n${text.join('\n')}`
 }
 
 /** The directory of this host in the mount: `name@host`. */
@@ -39,8 +40,9 @@ function hostDirectory(mount: string): string {
   }
 }
 
-/** A path as it is typed: `~` for the home directory. */
+/** A path as it is typed: `~` for the home directory, which fish expands at the start of a word only. */
 function short(path: string): string {
+  if (process.env.SHELL?.endsWith('fish')) return quoted(path)
   const home = homedir()
   const below = path.startsWith(`${home}/`)
   return below ? `~/${quoted(path.slice(home.length + 1))}` : quoted(path)

@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { createConnection, type Socket } from 'node:net'
 import { CosmosError } from '../errors.ts'
 import {
@@ -20,6 +20,7 @@ import {
   PROTOCOL_VERSION,
   protocolError,
 } from './protocol.ts'
+import { readRecord } from './record.ts'
 
 /** How long a daemon that is being replaced is waited for. */
 const PATIENCE_MS = 2000
@@ -29,7 +30,7 @@ const MAX_WAITING = 16
 
 /** How a client reaches its daemon. */
 export interface ClientOptions {
-  /** Whether somebody will bring a daemon back, so that it is worth waiting for one. By default: its socket exists. */
+  /** Whether a daemon is to come, so that it is worth waiting for. By default: a supervisor keeps one. */
   readonly expected?: () => boolean
   readonly patience?: number
 }
@@ -43,7 +44,7 @@ export class ControlClient {
 
   constructor(instance: Instance, options: ClientOptions = {}) {
     this.#instance = instance
-    this.#expected = options.expected ?? (() => existsSync(instance.controlSocket))
+    this.#expected = options.expected ?? (() => isSupervised(instance))
     this.#patience = options.patience ?? PATIENCE_MS
   }
 
@@ -119,6 +120,27 @@ export class ControlClient {
         await new Promise((resolve) => setTimeout(resolve, RETRY_MS))
       }
     }
+  }
+}
+
+/** Whether an instance's supervisor is there and means to stay. */
+function isSupervised(instance: Instance): boolean {
+  const record = readRecord(instance)
+  return record !== undefined && record.state !== 'ending' && isAlive(record.supervisor)
+}
+
+/** Whether a process is there, ours or not; one that has ended and that nobody waited for is not. */
+export function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM'
+  }
+  if (process.platform !== 'linux') return true
+  try {
+    return !/\) [ZX] /.test(readFileSync(`/proc/${pid}/stat`, 'latin1'))
+  } catch {
+    return false
   }
 }
 

@@ -1,3 +1,5 @@
+import type { WireError } from './protocol.ts'
+
 /**
  * What passes between the supervisor and a daemon. The supervisor spawns a daemon with these descriptors;
  * they outlive it, so that the next daemon goes on where it stopped (design §8).
@@ -48,12 +50,19 @@ export interface LoadedMessage {
 /** `cosmos down` or `cosmos reload` was asked over the control socket. */
 export interface CommandMessage {
   type: 'down' | 'reload'
+  /** Of `down`: detach at once, wait for nobody. */
+  force?: boolean
+}
+/** The daemon cannot serve and ends; `cosmos up` prints why. */
+export interface FailedMessage {
+  type: 'failed'
+  error: WireError
 }
 /** /dev/fuse says ENODEV: the mount was taken away from outside. */
 export interface UnmountedMessage {
   type: 'unmounted'
 }
-export type ToSupervisor = ReadyMessage | LoadedMessage | CommandMessage | UnmountedMessage
+export type ToSupervisor = ReadyMessage | LoadedMessage | CommandMessage | FailedMessage | UnmountedMessage
 
 /** Layout of the state memory, bytes from its start. */
 export const STATE_HEADER_SIZE = 4096

@@ -658,13 +658,18 @@ export class TreeCore implements ResultFields {
       else if (kind !== BACKED) this.#named.set(`${frames.parent(slot)}/${frames.nameText(slot)}`, slot)
     }
     for (const kept of this.keep.takeAll()) {
-      if (kept.kind === KEPT_NODE && frames.exists(kept.id)) {
-        this.descriptors.add(kept.id, kept.fd)
-        this.keep.put(KEPT_NODE, kept.id, kept.fd)
-      } else if (kept.kind === KEPT_HANDLE && this.handles.exists(kept.id)) {
-        this.handles.setDescriptor(kept.id, kept.fd)
-        this.keep.put(KEPT_HANDLE, kept.id, kept.fd)
-      } else this.merged.closeLater(kept.fd)
+      // The queue holds dead descriptors too, and their numbers may be in use again.
+      const isNode = kept.kind === KEPT_NODE
+      const node = isNode ? kept.id : this.handles.exists(kept.id) ? this.handles.node(kept.id) : 0
+      const known = isNode ? this.frames.descriptor(node) : this.handles.descriptor(kept.id)
+      const wanted = node !== 0 && known < 0 && this.#isKept(kept.kind, kept.id)
+      if (!wanted || this.stat.descriptor(kept.fd) < 0 || !this.isStatOf(node)) {
+        this.merged.closeLater(kept.fd)
+        continue
+      }
+      if (isNode) this.descriptors.add(node, kept.fd)
+      else this.handles.setDescriptor(kept.id, kept.fd)
+      this.keep.put(kept.kind, kept.id, kept.fd)
     }
   }
 }

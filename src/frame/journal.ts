@@ -11,10 +11,11 @@ const RECORDS = 64
 const WORDS = 16
 const KIND = 2
 const NOTES = 3
+/** Word of the first record, unused there: the record to be written next, so that a new daemon keeps what it needs. */
+const NEXT_RECORD = 15
 
 export class Journal {
   readonly #words: Uint32Array
-  #next = 0
   /** Word index of the record that `find` found. */
   #found = -1
 
@@ -25,9 +26,10 @@ export class Journal {
   /** Notes that a request is about to have its effect; the notes are unsigned 32-bit words. */
   begin(low: number, high: number, kind: number, a: number, b: number, c: number, d: number): void {
     if (low === 0 && high === 0) return
-    const at = this.#next * WORDS
-    this.#next = (this.#next + 1) % RECORDS
     const words = this.#words
+    const record = words[NEXT_RECORD]!
+    const at = record * WORDS
+    words[NEXT_RECORD] = (record + 1) % RECORDS
     words[at] = 0
     words[at + 1] = 0
     words[at + KIND] = kind

@@ -195,7 +195,6 @@ async function compare(measure: Measure, places: Place[], bench: Bench, settings
   for (const place of failed) samples.delete(place.name)
   return compared(measure, samples)
 }
-}
 
 /** `cosmos up` to an answered `ls`, less one start of Node. */
 async function ready(bench: Bench, settings: Settings): Promise<Figure> {

@@ -16,6 +16,16 @@ tree.seconds = Number(process.env.SECONDS ?? 0)
 tree.afterEffect = (operation) => {
   if (operation === deadly) process.kill(process.pid, 'SIGKILL')
 }
+// An attribute that is set changes its file behind the kernel's back, and the kernel is told.
+const { setxattr } = tree
+tree.setxattr = (id, name, address, size, flags) => {
+  const node = tree.nodes.get(id)!
+  node.data = Buffer.from('changed')
+  node.mtime++
+  tree.services!.invalidate.node(id, true)
+  for (let i = 0; i < 100; i++) tree.services!.invalidate.name(1, Buffer.from('gone'), 0, 4)
+  return setxattr.call(tree, id, name, address, size, flags)
+}
 const end = runKernelLoop({
   fuseFd: 4,
   wakeFd: 6,

@@ -31,6 +31,9 @@ export const command: CliCommand = {
   },
 }
 
+/** Properties that have a row of their own. */
+const SHOWN = new Set(['inode', 'dcel', 'layers', 'prod', 'mtime'])
+
 async function print(found: InspectResult): Promise<void> {
   const owner = found.uid === undefined ? '' : `, ${found.uid}:${found.gid}`
   const rows = [
@@ -49,7 +52,8 @@ async function print(found: InspectResult): Promise<void> {
       i === 0 ? 'layers' : '',
       `${shown(layer.path)} (${layer.kind}${layer.local ? ', local' : ''})`,
     ])
-  for (const [name, value] of Object.entries(found.properties)) rows.push([`:${name}`, value])
+  for (const [name, value] of Object.entries(found.properties))
+    if (!SHOWN.has(name)) rows.push([`:${name}`, value])
   await line(style('bold', shown(found.path)))
   await line(table(rows).trimEnd())
 }

@@ -1,10 +1,10 @@
 import { resolve } from 'node:path'
 import { type Command, Option } from 'commander'
-import { ControlClient } from '../../daemon/client.ts'
+import { ControlClient, isAlive } from '../../daemon/client.ts'
 import type { DriverName } from '../../daemon/handover.ts'
 import { findInstance, type Instance } from '../../daemon/instance.ts'
 import type { CliCommand } from '../command.ts'
-import { isAlive, waitUntil } from '../daemon.ts'
+import { waitUntil } from '../daemon.ts'
 import { report } from '../errors.ts'
 import { line } from '../output.ts'
 import { shutDown, tellDown } from '../shutdown.ts'
@@ -45,7 +45,7 @@ async function up(options: UpOptions): Promise<void> {
     ...(options.foreground === undefined ? {} : { foreground: options.foreground }),
   })
   await line(`${started.started ? 'mounted' : 'already mounted:'} ${started.mount} (daemon ${started.pid})`)
-  if (options.tour) await line(`\n${await tour(started.mount)}`)
+  if (options.tour) await line(`\n${tour(started.mount)}`)
   if (!options.foreground) return
   await line('Ctrl-C unmounts.')
   await stayUntilEnded(instance, started.mount, started.ended ?? supervisorEnd(started.supervisor))
