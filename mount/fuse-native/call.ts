@@ -7,7 +7,7 @@ import { FIRST_TEXT, type RecordAccess, SECOND_TEXT, XATTR_NAME } from './record
 const EILSEQ = 84
 
 /** Thrown on text of a request whose bytes cannot be known. */
-export class UnknownBytes extends Error {}
+class UnknownBytes extends Error {}
 
 /**
  * One operation that the library asks for. What it hands over is read by position; where its request record can be
@@ -15,7 +15,7 @@ export class UnknownBytes extends Error {}
  */
 export class Call {
   readonly #library: Library
-  readonly #record: RecordAccess | undefined
+  #record: RecordAccess | undefined
   /** Hands back a result without touching the record's answer. */
   readonly #answerOnly: (record: Buffer, result: number) => void
   #name: OperationName = 'init'
@@ -29,17 +29,18 @@ export class Call {
     this.#answerOnly = library.fuse_native_signal_flush
   }
 
-  /** Takes an operation in hand; false when its record is of a layout that is not known. */
+  /**
+   * Takes an operation in hand. False when its record turned out to be of another layout: from then on only what the
+   * library hands over is used.
+   */
   begin(name: OperationName, handle: Buffer, op: number, handed: unknown[]): boolean {
     this.#name = name
     this.#handle = handle
     this.#handed = handed
     this.#answered = false
-    return this.#record === undefined || this.#record.begin(handle, op)
-  }
-
-  get answered(): boolean {
-    return this.#answered
+    if (this.#record === undefined || this.#record.begin(handle, op)) return true
+    this.#record = undefined
+    return false
   }
 
   /** The path that the operation is about, one character a byte; a symlink's target. */

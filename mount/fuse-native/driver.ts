@@ -155,6 +155,8 @@ class Driver implements FuseNativeMount {
       'attr_timeout=1',
     ]
     if (this.#options.allowOther ?? isRoot) options.push('allow_other')
+    // libfuse forbids both where it is not told; the kernel driver does not.
+    if (isRoot) options.push('dev', 'suid')
     return `-o${options.join(',')}`
   }
 
@@ -168,7 +170,7 @@ class Driver implements FuseNativeMount {
     const handle = handlers[name]
     return (record, op, ...handed) => {
       try {
-        if (!call.begin(name, record, op, handed)) throw new Error('request record of an unknown layout')
+        if (!call.begin(name, record, op, handed)) this.#log('fuse-native: another layout, more limits')
         this.#seeOutside()
         setRequest(tree.request)
         paths.begin()

@@ -1,6 +1,5 @@
 import {
   type AttributeChange,
-  type DirectorySink,
   type HandleId,
   type Name,
   type NodeId,
@@ -114,28 +113,6 @@ function answerOpened(c: Context, node: NodeId): void {
 /** Address of memory that may be empty. */
 function addressOfAny(bytes: Uint8Array): number {
   return bytes.length === 0 ? 0 : addressOf(bytes)
-}
-
-/** Gives all entries of a directory to a sink. */
-function list(tree: TreeOperations, node: NodeId, sink: DirectorySink): number {
-  let low = 0
-  let high = 0
-  let some = true
-  const all: DirectorySink = {
-    add(bytes, offset, length, inoLow, inoHigh, type, cookieLow, cookieHigh) {
-      if (!sink.add(bytes, offset, length, inoLow, inoHigh, type, cookieLow, cookieHigh)) return false
-      low = cookieLow
-      high = cookieHigh
-      some = true
-      return true
-    },
-  }
-  while (some) {
-    some = false
-    const result = tree.readdir(node, low, high, false, all)
-    if (result < 0) return result
-  }
-  return 0
 }
 
 function setTime(milliseconds: number, key: 'atime' | 'mtime'): void {
@@ -265,7 +242,9 @@ export const handlers: Readonly<Record<Exclude<OperationName, 'init'>, Handler>>
     const address = addressOf(bytes)
     const position = c.call.wide(4)
     c.call.answerWith(
-      atHandle(c, 1, (node, handle) => c.tree.write(node, handle, address, bytes.length, position, false)),
+      atHandle(c, 1, (node, handle) =>
+        c.tree.write(node, handle, address, bytes.length, position, false, false),
+      ),
       bytes,
     )
     return undefined
@@ -289,7 +268,8 @@ export const handlers: Readonly<Record<Exclude<OperationName, 'init'>, Handler>>
   readdir(c) {
     const node = c.paths.node(c.call.path)
     if (node < 0) return node
-    c.call.answerEntries((sink) => list(c.tree, node, sink))
+    // The sink takes every entry: one call lists all.
+    c.call.answerEntries((sink) => c.tree.readdir(node, 0, 0, false, sink))
     return undefined
   },
   fsyncdir(c) {

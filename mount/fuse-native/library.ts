@@ -62,6 +62,10 @@ export type Library = {
   readonly [name in `fuse_native_signal_${OperationName}`]: Signal
 }
 
+/** What the library itself loads its native part and its copy of libfuse by; they are found beside it. */
+const LOADER = 'node-gyp-build'
+const LIBFUSE = 'fuse-shared-library'
+
 const HINT = 'npm install fuse-native, or use the kernel driver'
 
 /** Loads the library; throws CosmosError ENOSYS where that is not possible. */
@@ -89,13 +93,13 @@ export function loadLibrary(): Library {
 
 function loadFrom(directory: string): Library {
   const require = createRequire(join(directory, 'index.js'))
-  const load = require('node-gyp-build') as (directory: string) => Library
+  const load = require(LOADER) as (directory: string) => Library
   try {
     return load(directory)
   } catch (error) {
     // Without libfuse 2 on the machine the one that comes with the library will do, once it is in the process.
     try {
-      koffi.load((require('fuse-shared-library') as { lib: string }).lib)
+      koffi.load((require(LIBFUSE) as { lib: string }).lib)
     } catch {
       throw error
     }

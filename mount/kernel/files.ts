@@ -1,6 +1,6 @@
 import { SET_KILL_PRIVILEGES } from '../../src/frame/operations.ts'
 import { EINVAL, EIO, ENXIO } from '../../src/os/errno.ts'
-import { FSYNC_FDATASYNC, OPEN_KILL_SUIDGID, WRITE_KILL_SUIDGID } from './abi.ts'
+import { FSYNC_FDATASYNC, OPEN_KILL_SUIDGID, WRITE_CACHE, WRITE_KILL_SUIDGID } from './abi.ts'
 import { type Context, checkPosition } from './context.ts'
 
 /** Operations on open files and on directories' contents. */
@@ -64,8 +64,10 @@ export function write(c: Context): number {
   const position = request.u64(IO_OFFSET)
   const error = checkPosition(position)
   if (error < 0) return error
-  const kill = (request.u32(WRITE_FLAGS) & WRITE_KILL_SUIDGID) !== 0
-  return putSize(c, c.tree.write(request.node, request.u64(HANDLE), address, size, position, kill))
+  const flags = request.u32(WRITE_FLAGS)
+  const kill = (flags & WRITE_KILL_SUIDGID) !== 0
+  const cached = (flags & WRITE_CACHE) !== 0
+  return putSize(c, c.tree.write(request.node, request.u64(HANDLE), address, size, position, kill, cached))
 }
 
 /** struct fuse_write_out of a number of bytes; also fuse_getxattr_out. */

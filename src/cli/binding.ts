@@ -21,7 +21,7 @@ async function bind(kind: BindKind, urls: readonly string[], path: string, asJso
     client.call('bind', { kind, urls: urls.map(argument), path: argument(path), cwd: workingDirectory() }),
   )
   if (asJson) return json(bound)
-  await line(`${shown(bound.path)} shows ${bound.layers.map(shown).join(', then ')}`)
+  await line(`${shown(argument(path))} shows ${bound.layers.map(shown).join(', then ')}`)
 }
 
 async function listBinds(kind: BindKind, asJson: boolean): Promise<void> {

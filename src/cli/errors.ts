@@ -1,11 +1,11 @@
 import { CosmosError, describeError } from '../errors.ts'
 
 /** cosmos itself failed: no daemon, a lost peer. */
-export const EXIT_FAILED = 125
+const EXIT_FAILED = 125
 /** Found, but nothing accepts it. */
-export const EXIT_NOT_ACCEPTED = 126
+const EXIT_NOT_ACCEPTED = 126
 /** Not found. */
-export const EXIT_NOT_FOUND = 127
+const EXIT_NOT_FOUND = 127
 /** The command line is wrong. */
 export const EXIT_USAGE = 2
 /** Nobody reads the output any more: what a shell shows for a program that SIGPIPE ended. */

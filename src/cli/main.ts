@@ -11,7 +11,7 @@ const EXTENSION = extname(import.meta.url)
 /** Names of all commands: those of the files in commands/. */
 function commandNames(): string[] {
   return readdirSync(COMMANDS)
-    .filter((file) => file.endsWith(EXTENSION) && !file.endsWith('.d.ts'))
+    .filter((file) => file.endsWith(EXTENSION))
     .map((file) => file.slice(0, -EXTENSION.length))
 }
 

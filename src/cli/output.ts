@@ -79,7 +79,7 @@ export async function json(value: unknown): Promise<void> {
 }
 
 /** For JSON.stringify: names that came as bytes become text. */
-export function jsonBytes(this: unknown, key: string, value: unknown): unknown {
+function jsonBytes(this: unknown, key: string, value: unknown): unknown {
   // Buffer.toJSON has already been called on `value`.
   const raw = (this as Record<string, unknown>)[key]
   return raw instanceof Uint8Array ? wireReadable(raw) : value

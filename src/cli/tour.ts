@@ -13,7 +13,11 @@ export function tour(mount: string): string {
   const steps: [string, ...string[]][] = [
     ['This host, and the working cosm:', `ls -A ${tree}`],
     ['Its root file system:', `ls -l ${host}/etc | head -5`],
-    ['The programs of every layer, first on your PATH:', `export PATH=${tree}/.cosm/bin:$PATH`, 'command -v ls'],
+    [
+      'The programs of every layer, first on your PATH:',
+      `export PATH=${tree}/.cosm/bin:$PATH`,
+      'command -v ls',
+    ],
     [
       'A merged directory: reads come from both, what you write stays in work:',
       `mkdir -p ${work}`,
@@ -25,7 +29,9 @@ export function tour(mount: string): string {
     ['How it is:', `${cosmos} status`],
   ]
   // No comments on the lines: an interactive zsh does not know them.
-  const text = steps.map(([about, ...lines]) => `${style('dim', about)}\n${lines.map((each) => `    ${each}\n`).join('')}`)
+  const text = steps.map(
+    ([about, ...lines]) => `${style('dim', about)}\n${lines.map((each) => `    ${each}\n`).join('')}`,
+  )
   return `Try, line by line:\n\n${text.join('\n')}`
 }
 

@@ -23,7 +23,7 @@ export interface ControlHandlers {
 }
 
 /** Text with one character a byte (latin1). */
-export type BytesText = string
+type BytesText = string
 
 /** Who asks, and whether the answer is still wanted. */
 export interface RequestContext {
@@ -40,27 +40,27 @@ export interface PeerCredentials {
   readonly gid: number
 }
 
-export type NoArguments = Record<string, never>
+type NoArguments = Record<string, never>
 
 /** A URL or a path; a relative one is resolved at `cwd`, an absolute host path of the caller. */
 export interface PathArguments {
   path: BytesText
   cwd: BytesText
 }
-export interface WhichArguments {
+interface WhichArguments {
   name: BytesText
   cwd: BytesText
 }
-export interface LookupArguments extends PathArguments {
+interface LookupArguments extends PathArguments {
   /** Whether `stages` is wanted. */
   trace: boolean
 }
-export interface BindArguments extends PathArguments {
+interface BindArguments extends PathArguments {
   kind: BindKind
   /** What is merged at `path`, nearest first. */
   urls: BytesText[]
 }
-export interface DownArguments {
+interface DownArguments {
   /** Detach at once: do not wait for requests at hand nor look who is busy. */
   force: boolean
 }
@@ -81,17 +81,17 @@ export interface StatusResult {
   /** Path of the log file. */
   log: WireText
 }
-export interface MountStatus {
+interface MountStatus {
   path: WireText
   driver: string
   /** Whether the kernel reads and writes local files by itself. */
   passthrough: boolean
 }
-export interface VmStatus {
+interface VmStatus {
   name: string
   state: string
 }
-export interface PeerStatus {
+interface PeerStatus {
   id: string
   name: string
   state: string
@@ -134,7 +134,7 @@ export interface InspectResult extends NodeAttributes {
   /** The node's other properties. */
   properties: Record<string, string>
 }
-export interface LayerInfo {
+interface LayerInfo {
   path: WireText
   /** `directory`, `programs`, … */
   kind: string
@@ -147,27 +147,27 @@ export interface WhichEntry {
   layer: WireText
   kind: string
 }
-export interface LookupResult {
+interface LookupResult {
   /** The path as it is resolved, from the mount's root. */
   path: WireText
   kind: string
   /** Empty unless `trace` was asked for. */
   stages: LookupStage[]
 }
-export interface LookupStage {
+interface LookupStage {
   stage: string
   answer: string
   microseconds: number
 }
-export interface BindResult {
+interface BindResult {
   path: WireText
   /** What shows there now, nearest first. */
   layers: WireText[]
 }
-export interface BindEntry extends BindResult {
+interface BindEntry extends BindResult {
   kind: BindKind
 }
-export interface DownResult {
+interface DownResult {
   busy: BusyProcess[]
 }
 export interface BusyProcess {
@@ -176,7 +176,7 @@ export interface BusyProcess {
   /** What it holds: `working directory`, `open file PATH`, … */
   what: string
 }
-export interface ReloadResult {
+interface ReloadResult {
   /** The new daemon; 0 when it is not known yet: `status` tells. */
   pid: number
   former: number

@@ -19,19 +19,19 @@ export const MAX_DEPTH = 16
 export type WireText = string | Uint8Array
 
 /** First frame of both sides. */
-export interface HelloMessage {
+interface HelloMessage {
   version: number
   /** The sender, for logs: `cosmos/0.1.0`. */
   software?: string
 }
 /** Asks for an operation. `id` is the client's choice, a whole number above 0 that is not in use. */
-export interface RequestMessage {
+interface RequestMessage {
   id: number
   op: string
   args: unknown
 }
 /** The answer of an operation that answers once. */
-export interface ResponseMessage {
+interface ResponseMessage {
   id: number
   ok: unknown
 }
@@ -43,25 +43,26 @@ export interface WireError {
   hint?: string
 }
 /** The last frame of a request that failed. With id 0: the connection itself failed and is closed. */
-export interface ErrorMessage {
+interface ErrorMessage {
   id: number
   error: WireError
 }
 /** A part of the answer of an operation that streams. */
-export interface ChunkMessage {
+interface ChunkMessage {
   id: number
   chunk: unknown
 }
 /** The last frame of a stream that is complete. */
-export interface EndMessage {
+interface EndMessage {
   id: number
   end: true
 }
 /** The client no longer wants the answer; an error ECANCELED or the answer's last frame still comes. */
-export interface CancelMessage {
+interface CancelMessage {
   id: number
   cancel: true
 }
+/** What a client sends, and what a server does. */
 export type ClientMessage = HelloMessage | RequestMessage | CancelMessage
 export type ServerMessage = HelloMessage | ResponseMessage | ErrorMessage | ChunkMessage | EndMessage
 

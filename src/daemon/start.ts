@@ -67,7 +67,7 @@ export async function startInstance(
     throw new CosmosError('EAGAIN', instance.home, 'another cosmos up does not come to an end', 'cosmos log')
   try {
     const running = await findRunning(instance)
-    if (running) return attach(running, options)
+    if (running) return attach(instance, running, options)
     await cleanUp(instance)
     const order = {
       mount: options.mount ?? instance.defaultMount,
@@ -80,12 +80,12 @@ export async function startInstance(
   }
 }
 
-function attach(record: InstanceRecord, options: StartOptions): StartedInstance {
+function attach(instance: Instance, record: InstanceRecord, options: StartOptions): StartedInstance {
   const { mount, driver, daemon, supervisor } = record
   const elsewhere = options.mount !== undefined && resolveMountPoint(options.mount) !== mount
   if (elsewhere || (options.driver !== undefined && options.driver !== driver)) {
     const how = elsewhere ? '' : ` by the ${driver} driver`
-    throw new CosmosError('EBUSY', 'cosmos', `is already mounted at ${mount}${how}`, 'first: cosmos down')
+    throw new CosmosError('EBUSY', instance.home, `is already mounted at ${mount}${how}`, 'first: cosmos down')
   }
   return { started: false, mount, driver, pid: daemon, supervisor }
 }

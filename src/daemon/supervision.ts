@@ -169,10 +169,7 @@ export class Supervisor {
       this.#process.report({ type: 'ready', record })
       setImmediate(flushCompileCache)
     }
-    if (this.#crashed && !this.#spare) {
-      this.#spare = this.#spawn()
-      this.#record('running')
-    }
+    if (this.#crashed) this.#keepSpare()
   }
 
   #died(daemon: DaemonProcess, exit: Exit): void {
@@ -217,6 +214,14 @@ export class Supervisor {
     const next = this.#spare ?? this.#spawn()
     this.#spare = undefined
     this.#serve(next, true)
+    // At once: when crash follows crash, waiting until this one is ready would mean never to have one.
+    this.#keepSpare()
+  }
+
+  #keepSpare(): void {
+    if (this.#spare) return
+    this.#spare = this.#spawn()
+    this.#record(this.#current?.readyAt === undefined ? 'starting' : 'running')
   }
 
   /** Whether the kernel gives a new daemon what a dead one had taken and not answered. */

@@ -41,6 +41,7 @@ const how = runKernelLoop({
   tree,
   onReady: ({ resend, passthrough }) => tell({ type: 'ready', resend, passthrough }),
   onWake: answerAll,
+  everyName: () => tree.everyName(),
 })
 tell({ type: 'ended', how })
 

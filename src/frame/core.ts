@@ -28,7 +28,8 @@ import { DeviceTable } from './devices.ts'
 import {
   ANCHOR,
   BACKED,
-  FLAG_DIRTY,
+  FLAG_ANSWERED,
+  FLAG_FRESH,
   FLAG_KEPT,
   FLAG_NAMELESS,
   FLAG_PASSTHROUGH,
@@ -143,6 +144,7 @@ export class TreeCore implements ResultFields {
   readonly #binds = new Map<string, { id: number; path: string }>()
   readonly #name = makeName('\0'.repeat(256))
   readonly #secondName = makeName('\0'.repeat(256))
+  #tick = 0
   readonly #rootDevice: number
   readonly #own: {
     slot: NodeId
@@ -420,7 +422,12 @@ export class TreeCore implements ResultFields {
   fillAttributes(slot: NodeId): void {
     this.stat.decode(this.attributes)
     this.setNumber(slot)
-    this.validity.attributes = this.attributeValidity(slot)
+    if (this.frames.type(slot) === S_IFDIR) this.#fillDirectory(slot)
+    else {
+      const seconds = this.#fileValidity(slot)
+      if (seconds === LONG) this.frames.setFlag(slot, FLAG_ANSWERED)
+      this.validity.attributes = seconds
+    }
   }
 
   /** The inode number that a frame shows, into `attributes`. */
@@ -455,11 +462,28 @@ export class TreeCore implements ResultFields {
     } else hashNumber(stack.space, device, inoLow, inoHigh)
   }
 
-  /** Seconds that the attributes in `attributes` hold. */
-  attributeValidity(slot: NodeId): number {
-    if ((this.attributes.mode & S_IFMT) === S_IFDIR) return this.isWatched(slot) ? LONG : SHORT
-    // Another link may be changed by where nobody watches.
-    return this.attributes.nlink === 1 && this.isWatched(this.frames.parent(slot)) ? LONG : SHORT
+  /** Seconds that the attributes of a file hold. */
+  #fileValidity(slot: NodeId): number {
+    const { frames } = this
+    // Another link may be changed by where nobody watches; what the kernel writes by itself changes without us.
+    if (this.attributes.nlink !== 1 || frames.hasFlag(slot, FLAG_WRITABLE)) return SHORT
+    return this.isWatched(frames.parent(slot)) ? LONG : SHORT
+  }
+
+  /**
+   * A directory's times must move whenever its listing does, since the kernel keeps listings by them: a merged one
+   * has its newest layer's, and one whose file system tells nothing has the present.
+   */
+  #fillDirectory(slot: NodeId): void {
+    const { attributes, validity } = this
+    if (!this.stackOf(slot).single) this.merged.newestTime(slot, attributes)
+    else if (this.stat.device >>> 20 === 0 && this.devices.classOf(this.stat.device) === 'volatile') {
+      attributes.mtime = Math.floor(Date.now() / 1000)
+      attributes.mtimensec = ++this.#tick % 1_000_000_000
+      validity.attributes = 0
+      return
+    }
+    validity.attributes = this.isWatched(slot) ? LONG : SHORT
   }
 
   /** Whether every change in a directory is seen; it is watched from now on where that can be. */
@@ -557,10 +581,13 @@ export class TreeCore implements ResultFields {
     const child = frames.find(frames.context(slot), stat.device, stat.inoLow, stat.inoHigh)
     if (child === 0) return
     const passthrough = frames.hasFlag(child, FLAG_PASSTHROUGH)
-    if (passthrough && frames.hasFlag(child, FLAG_WRITABLE) && (mask & IN_MODIFY) !== 0)
-      // The kernel itself writes it and knows; what others wrote meanwhile is told when it is closed.
-      frames.setFlag(child, FLAG_DIRTY)
-    else invalidate.node(child, (mask & IN_MODIFY) !== 0 && !passthrough)
+    if ((mask & IN_ATTRIB) !== 0) frames.clearFlag(child, FLAG_FRESH)
+    if (passthrough && frames.hasFlag(child, FLAG_WRITABLE) && (mask & IN_MODIFY) !== 0) {
+      // Mostly the kernel's own writing, of which it knows; while it goes on attributes are given for a short time only.
+      if (!frames.hasFlag(child, FLAG_ANSWERED)) return
+      frames.clearFlag(child, FLAG_ANSWERED)
+    }
+    invalidate.node(child, (mask & IN_MODIFY) !== 0 && !passthrough)
   }
 
   /** WatchListener: events were lost. */

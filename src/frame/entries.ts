@@ -36,8 +36,9 @@ export function symlink(core: TreeCore, parent: NodeId, name: Name, target: Name
 }
 
 /**
- * Where a new entry may be made: the descriptor of the parent in its local layer, or `-errno`; -EEXIST when the
- * name is there, except that a resent request finds what it had made itself: `alreadyMade` says so.
+ * Where a new entry may be made: the descriptor of the parent in its local layer, or `-errno`. A name of a stack of
+ * one layer is not looked at: the system call says whether it is there. A resent request finds what it had made
+ * itself: `alreadyMade` says so.
  */
 export function placeForNew(core: TreeCore, parent: NodeId, name: Name, kind: number): number {
   core.alreadyMade = false
@@ -46,13 +47,41 @@ export function placeForNew(core: TreeCore, parent: NodeId, name: Name, kind: nu
   const parentKind = frames.kind(parent)
   if (parentKind !== BACKED && parentKind !== ANCHOR) return -EPERM
   if (specialDirectory(core, parent, name) !== 0) return -EEXIST
+  if (!request.resent && core.stackOf(parent).single) return core.nodeFd(parent)
   const layer = core.statChild(parent, name)
   if (layer >= 0) {
-    if (!request.resent || !core.journal.find(request.uniqueLow, request.uniqueHigh, kind)) return -EEXIST
+    if (!request.resent || !hadMade(core, kind)) return -EEXIST
     core.alreadyMade = true
   } else if (layer !== -ENOENT) return layer
   else if (programAt(core, parent, nameText(name)) !== undefined && kind !== CREATED) return -EEXIST
   return localDirectory(core, parent)
+}
+
+/** Notes that an entry is about to be made, and when: what is older was not made by it. */
+export function beginMaking(core: TreeCore, kind: number): void {
+  const { request } = core
+  const now = Date.now() - CLOCK_SLACK
+  core.journal.begin(
+    request.uniqueLow,
+    request.uniqueHigh,
+    kind,
+    Math.floor(now / 1000),
+    Math.floor(now % 1000) * 1_000_000,
+    0,
+    0,
+  )
+}
+
+/** The clock of a file system's times ticks; milliseconds that they may lag behind. */
+const CLOCK_SLACK = 20
+
+/** Whether what was just stat'ed was made by this request before its daemon died: its inode changed after that began. */
+function hadMade(core: TreeCore, kind: number): boolean {
+  const { request, journal, stat } = core
+  if (!journal.find(request.uniqueLow, request.uniqueHigh, kind)) return false
+  stat.decode(core.attributes)
+  const { ctime, ctimensec } = core.attributes
+  return ctime > journal.note(0) || (ctime === journal.note(0) && ctimensec >= journal.note(1))
 }
 
 /** Journal kind of files that `create` makes; a program's link in `bin` may be covered by one. */
@@ -63,7 +92,7 @@ function make(core: TreeCore, parent: NodeId, name: Name, effect: (directory: nu
   const directory = placeForNew(core, parent, name, MADE)
   if (directory < 0) return directory
   if (!core.alreadyMade) {
-    core.journal.begin(request.uniqueLow, request.uniqueHigh, MADE, 0, 0, 0, 0)
+    beginMaking(core, MADE)
     enterCaller(request)
     const result = effect(directory)
     leaveCaller(request)
@@ -74,15 +103,13 @@ function make(core: TreeCore, parent: NodeId, name: Name, effect: (directory: nu
 }
 
 function answerMadeEntry(core: TreeCore, parent: NodeId, name: Name, directory: number): number {
-  const stated = core.statIn(directory, name)
-  if (stated < 0) return stated
   core.watched(parent)
-  const again = core.statIn(directory, name)
-  return again < 0 ? again : core.remember(parent, name, core.localLayer(parent))
+  const stated = core.statIn(directory, name)
+  return stated < 0 ? stated : core.remember(parent, name, core.localLayer(parent))
 }
 
 export function link(core: TreeCore, node: NodeId, newParent: NodeId, newName: Name): number {
-  const { frames, request } = core
+  const { frames } = core
   if (!frames.exists(node)) return -ESTALE
   if (frames.kind(node) !== BACKED) return -EPERM
   if (frames.context(node) !== frames.context(newParent)) return -EXDEV
@@ -93,7 +120,7 @@ export function link(core: TreeCore, node: NodeId, newParent: NodeId, newName: N
   const fd = core.nodeFd(node)
   if (fd < 0) return fd
   if (!core.alreadyMade) {
-    core.journal.begin(request.uniqueLow, request.uniqueHigh, MADE, 0, 0, 0, 0)
+    beginMaking(core, MADE)
     const result = linkat(-100, descriptorPath(fd), directory, newName.address, AT_SYMLINK_FOLLOW)
     if (result < 0) return result
     core.ownChange(IN_CREATE, newParent, newName)

@@ -34,11 +34,11 @@ import { clearPrivileges } from './attributes.ts'
 import { enterCaller, leaveCaller } from './caller.ts'
 import { ensureLocal } from './copy-up.ts'
 import { HANDLE_KEPT, type TreeCore } from './core.ts'
-import { CREATED, placeForNew } from './entries.ts'
+import { beginMaking, CREATED, placeForNew } from './entries.ts'
 import {
   ANCHOR,
   BACKED,
-  FLAG_DIRTY,
+  FLAG_FRESH,
   FLAG_NAMELESS,
   FLAG_PASSTHROUGH,
   FLAG_WRITABLE,
@@ -55,6 +55,7 @@ const RESIZED = 7
 /** Flags that open again what a handle had opened must not have. */
 const ONCE = O_CREAT | O_EXCL | O_TRUNC | O_NOFOLLOW | O_DIRECT
 const RWF_NOWAIT = 8
+const RWF_APPEND = 16
 const FALLOC_COLLAPSE_RANGE = 8
 const FALLOC_INSERT_RANGE = 32
 
@@ -86,7 +87,7 @@ export function open(core: TreeCore, node: NodeId, flags: number): number {
   let own = -1
   if (opened.backingId <= 0) {
     opened.backingId = 0
-    own = libc.open(descriptorPath(fd), (flags & ~ONCE) | O_CLOEXEC | O_NOCTTY, 0)
+    own = libc.open(descriptorPath(fd), reopenFlags(flags), 0)
     if (own < 0) return own
   }
   return finishOpen(core, node, flags, own)
@@ -168,10 +169,10 @@ export function create(core: TreeCore, parent: NodeId, name: Name, flags: number
   if (directory === -EEXIST && (flags & O_EXCL) === 0) return openExisting(core, parent, name, flags)
   if (directory < 0) return directory
   let fd: number
-  const access = (flags & (O_ACCMODE | O_APPEND)) | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY
+  const access = (flags & O_ACCMODE) | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY
   if (core.alreadyMade) fd = libc.openat(directory, name.address, access, 0)
   else {
-    core.journal.begin(request.uniqueLow, request.uniqueHigh, CREATED, 0, 0, 0, 0)
+    beginMaking(core, CREATED)
     enterCaller(request)
     fd = libc.openat(directory, name.address, access | O_CREAT | O_EXCL, mode & 0o7777)
     leaveCaller(request)
@@ -191,7 +192,7 @@ export function create(core: TreeCore, parent: NodeId, name: Name, flags: number
   if (own < 0) libc.close(fd)
   const result = finishOpen(core, slot, flags, own)
   if (result < 0) return result
-  frames.setFlag(slot, FLAG_WRITABLE)
+  frames.setFlag(slot, core.isWatched(parent) ? FLAG_WRITABLE | FLAG_FRESH : FLAG_WRITABLE)
   return core.answerEntry(slot, parent)
 }
 
@@ -221,6 +222,11 @@ function openExisting(core: TreeCore, parent: NodeId, name: Name, flags: number)
   return found < 0 ? found : core.answerEntry(slot, parent)
 }
 
+/** Flags to open again what was opened with `flags`. Appending is done by each write: pages of a mapping are no append. */
+function reopenFlags(flags: number): number {
+  return (flags & ~(HANDLE_KEPT | ONCE | O_APPEND)) | O_CLOEXEC | O_NOCTTY
+}
+
 /** Descriptor of a handle, opened at its first use; `-errno`. */
 function handleFd(core: TreeCore, node: NodeId, handle: HandleId): number {
   const { handles } = core
@@ -229,8 +235,7 @@ function handleFd(core: TreeCore, node: NodeId, handle: HandleId): number {
   if (known >= 0) return known
   const fd = core.nodeFd(node)
   if (fd < 0) return fd
-  const flags = handles.flags(handle) & ~(HANDLE_KEPT | ONCE)
-  const opened = libc.open(descriptorPath(fd), flags | O_CLOEXEC | O_NOCTTY, 0)
+  const opened = libc.open(descriptorPath(fd), reopenFlags(handles.flags(handle)), 0)
   if (opened >= 0) handles.setDescriptor(handle, opened)
   return opened
 }
@@ -279,39 +284,49 @@ export function write(
   size: number,
   position: number,
   killPrivileges: boolean,
+  cached: boolean,
 ): number {
   if (!core.frames.exists(node)) return -ESTALE
   const fd = handleFd(core, node, handle)
   if (fd < 0) return fd
-  const { request, journal } = core
-  if ((core.handles.flags(handle) & O_APPEND) !== 0) {
-    const stated = core.stat.descriptor(fd)
-    if (stated < 0) return stated
-    const end = core.stat.size
-    if (request.resent && journal.find(request.uniqueLow, request.uniqueHigh, APPENDED)) {
-      const before = journal.note(0) + journal.note(1) * 0x100000000
-      if (end >= before + size) return size
-    }
-    journal.begin(
-      request.uniqueLow,
-      request.uniqueHigh,
-      APPENDED,
-      end >>> 0,
-      Math.floor(end / 0x100000000),
-      0,
-      0,
-    )
-  }
-  const result = libc.pwrite(fd, address, size, position)
+  const appends = (core.handles.flags(handle) & O_APPEND) !== 0 && !cached
+  const result = appends ? append(core, fd, address, size) : libc.pwrite(fd, address, size, position)
   if (killPrivileges && result > 0) clearPrivileges(core, fd)
   if (!core.frames.hasFlag(node, FLAG_NAMELESS))
     core.ownChange(IN_MODIFY | IN_ATTRIB, core.frames.parent(node), core.ownName(node))
   return result
 }
 
+/** Writes at the file's end, wherever others have moved it; a resent request that is there already is not repeated. */
+function append(core: TreeCore, fd: number, address: number, size: number): number {
+  const { request, journal } = core
+  const stated = core.stat.descriptor(fd)
+  if (stated < 0) return stated
+  const end = core.stat.size
+  if (request.resent && journal.find(request.uniqueLow, request.uniqueHigh, APPENDED)) {
+    const before = journal.note(0) + journal.note(1) * 0x100000000
+    if (end >= before + size) return size
+  }
+  journal.begin(
+    request.uniqueLow,
+    request.uniqueHigh,
+    APPENDED,
+    end >>> 0,
+    Math.floor(end / 0x100000000),
+    0,
+    0,
+  )
+  vector.view.setBigUint64(0, BigInt(address), true)
+  vector.view.setBigUint64(8, BigInt(size), true)
+  return libc.pwritev2(fd, vector.address, 1, 0, RWF_APPEND)
+}
+
 export function release(core: TreeCore, node: NodeId, handle: HandleId): number {
   const { frames, handles } = core
   if (!handles.exists(handle) || handles.node(handle) !== node) return -EBADF
+  // The kernel's own writing is no news.
+  if (frames.hasFlag(node, FLAG_WRITABLE) && !frames.hasFlag(node, FLAG_NAMELESS))
+    core.ownChange(IN_MODIFY, frames.parent(node), core.ownName(node))
   const fd = handles.descriptor(handle)
   const kept = (handles.flags(handle) & HANDLE_KEPT) !== 0
   handles.free(handle)
@@ -323,8 +338,7 @@ export function release(core: TreeCore, node: NodeId, handle: HandleId): number 
   if (opens > 0) return 0
   if (frames.backing(node) > 0) core.services.passthrough.release(frames.backing(node))
   frames.setBacking(node, 0)
-  if (frames.hasFlag(node, FLAG_DIRTY)) core.services.invalidate.node(node, false)
-  frames.clearFlag(node, FLAG_PASSTHROUGH | FLAG_WRITABLE | FLAG_DIRTY)
+  frames.clearFlag(node, FLAG_PASSTHROUGH | FLAG_WRITABLE)
   core.settle(node)
   return 0
 }

@@ -5,7 +5,7 @@ import { cString } from '../os/memory.ts'
 import type { Stack } from '../source/stacks.ts'
 import type { TreeCore } from './core.ts'
 import { ANCHOR } from './frames.ts'
-import type { Name, NodeId } from './operations.ts'
+import type { Attributes, Name, NodeId } from './operations.ts'
 import { nameText } from './paths.ts'
 
 const OPEN_DIRECTORY = O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC
@@ -88,6 +88,14 @@ export class MergedDirectories {
     for (let layer = stack.local + 1; layer < fds.length; layer++)
       if (fds[layer]! >= 0 && this.#core.statIn(fds[layer]!, name) === 0) return true
     return false
+  }
+
+  /** Moves the times in `into` to those of the newest layer. */
+  newestTime(slot: NodeId, into: Attributes): void {
+    const core = this.#core
+    const stack = core.stackOf(slot)
+    for (const fd of this.#get(slot).fds) if (fd >= 0 && core.stat.descriptor(fd) === 0) core.stat.newer(into)
+    if (stack.programs && core.pathInStack(slot) === 'bin') stack.programs.newer(into)
   }
 
   drop(slot: NodeId): void {

@@ -218,7 +218,10 @@ export interface TreeOperations {
   create(parent: NodeId, name: Name, flags: number, mode: number): number
   /** Bytes read to `address`. */
   read(node: NodeId, handle: HandleId, address: number, size: number, position: number): number
-  /** Bytes written from `address`. `killPrivileges`: FUSE_WRITE_KILL_SUIDGID. */
+  /**
+   * Bytes written from `address`. `killPrivileges`: FUSE_WRITE_KILL_SUIDGID. `cached`: pages of a mapping come back
+   * (FUSE_WRITE_CACHE), which have a position whatever the handle's flags say.
+   */
   write(
     node: NodeId,
     handle: HandleId,
@@ -226,6 +229,7 @@ export interface TreeOperations {
     size: number,
     position: number,
     killPrivileges: boolean,
+    cached: boolean,
   ): number
   flush(node: NodeId, handle: HandleId): number
   release(node: NodeId, handle: HandleId): number

@@ -62,6 +62,19 @@ export class Stat {
     return this.#words[22]!
   }
 
+  /** Takes this mtime and ctime where they are later. */
+  newer(into: Attributes): void {
+    const words = this.#words
+    const mtime = seconds(words[28]!, words[29]!)
+    const mtimensec = words[30]!
+    if (mtime > into.mtime || (mtime === into.mtime && mtimensec > into.mtimensec)) {
+      into.mtime = mtime
+      into.mtimensec = mtimensec
+      into.ctime = seconds(words[24]!, words[25]!)
+      into.ctimensec = words[26]!
+    }
+  }
+
   /** Everything but the inode number. */
   decode(into: Attributes): void {
     const words = this.#words

@@ -37,6 +37,14 @@ export class AccessTree extends TreeCore implements TreeOperations {
     copyEnded(this, token, result)
   }
 
+  /** Every name that the kernel may have cached, for kernels that can't drop them all at once. */
+  *everyName(): Generator<{ parent: NodeId; bytes: Uint8Array; offset: number; length: number }> {
+    for (const slot of this.frames.all()) {
+      const { bytes, offset, length } = this.nameOf(slot)
+      if (length > 0) yield { parent: this.frames.parent(slot), bytes, offset, length }
+    }
+  }
+
   get watchDescriptor(): number {
     return this.watches.descriptor
   }
@@ -99,8 +107,9 @@ export class AccessTree extends TreeCore implements TreeOperations {
     size: number,
     position: number,
     kill: boolean,
+    cached: boolean,
   ): number {
-    return files.write(this, node, handle, address, size, position, kill)
+    return files.write(this, node, handle, address, size, position, kill, cached)
   }
   /** What was written is with the host's kernel already. */
   flush(_node: NodeId, _handle: HandleId): number {

@@ -53,6 +53,10 @@ export const pwrite = call<(fd: N, buffer: N, size: N, position: Wide) => N>(
 export const preadv2 = call<(fd: N, vectors: N, count: N, position: Wide, flags: N) => N>(
   'long preadv64v2(int, uintptr_t, int, int64_t, int)',
 )
+/** pwritev2(2) with one vector; flags such as RWF_APPEND. */
+export const pwritev2 = call<(fd: N, vectors: N, count: N, position: Wide, flags: N) => N>(
+  'long pwritev64v2(int, uintptr_t, int, int64_t, int)',
+)
 export const lseek = call<(fd: N, position: Wide, whence: N) => N>('int64_t lseek64(int, int64_t, int)')
 export const statx = call<(dir: N, path: N, flags: N, mask: N, buffer: N) => N>(
   'int statx(int, uintptr_t, int, uint, uintptr_t)',

@@ -34,6 +34,20 @@ export class ProgramsLayer {
     return own ? [...found, own] : found
   }
 
+  /** Takes the time of the PATH's directory that changed last, where it is later. */
+  newer(into: { mtime: number; mtimensec: number }): void {
+    for (const directory of this.#directories) {
+      const found = statSync(pathBytes(directory), { throwIfNoEntry: false, bigint: true })
+      if (!found) continue
+      const mtime = Number(found.mtimeNs / 1_000_000_000n)
+      const mtimensec = Number(found.mtimeNs % 1_000_000_000n)
+      if (mtime > into.mtime || (mtime === into.mtime && mtimensec > into.mtimensec)) {
+        into.mtime = mtime
+        into.mtimensec = mtimensec
+      }
+    }
+  }
+
   /** Names of all programs; a second old at most. */
   names(): string[] {
     const now = performance.now()

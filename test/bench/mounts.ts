@@ -157,6 +157,7 @@ export class Cosmos {
     const merged = join(this.mount, 'merged')
     const place: Place = { name: 'cosmos', data: await this.path(this.#bench.data), ...owned(this.#user) }
     try {
+      await run('mkdir', ['-p', merged], owned(this.#user))
       await this.#cosmos('bind', this.#bench.lower, merged)
       place.lower = merged
     } catch (error) {

@@ -1,11 +1,13 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { appendFileSync, readdirSync, renameSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { checkout, type MemoryDaemon, startMemoryDaemon } from './memory-daemon.ts'
+import { checkout } from '../support/instance.ts'
+import { type MemoryDaemon, startMemoryDaemon } from './memory-daemon.ts'
 import { cosmos, type Ended } from './run.ts'
 
-const COMMANDS = readdirSync(checkout('src/cli/commands')).map((file) => file.replace(/\.ts$/, ''))
+const COMMANDS = readdirSync(join(checkout, 'src/cli/commands')).map((file) => file.replace(/\.ts$/, ''))
 let daemon: MemoryDaemon
 let absent: NodeJS.ProcessEnv
 
@@ -141,7 +143,7 @@ describe('other commands', () => {
   })
 
   test('cat ends when nobody reads it', async () => {
-    const child = spawn(process.execPath, [checkout('src/cli/main.ts'), 'cat', 'endless'], {
+    const child = spawn(process.execPath, [join(checkout, 'src/cli/main.ts'), 'cat', 'endless'], {
       env: daemon.environment,
     })
     await once(child.stdout, 'data')
@@ -219,7 +221,7 @@ describe('log', () => {
   test('-f follows, through a rotation', async () => {
     const { log } = daemon.instance
     writeFileSync(log, 'old\n')
-    const child = spawn(process.execPath, [checkout('src/cli/main.ts'), 'log', '-f'], {
+    const child = spawn(process.execPath, [join(checkout, 'src/cli/main.ts'), 'log', '-f'], {
       env: daemon.environment,
     })
     let seen = ''

@@ -1,13 +1,14 @@
 import { once } from 'node:events'
 import { chmodSync, existsSync, statSync, writeFileSync } from 'node:fs'
 import { createConnection, createServer, type Socket } from 'node:net'
-import { dirname } from 'node:path'
+import { dirname, join } from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
 import { ControlClient } from '../../src/daemon/client.ts'
 import { ControlServer } from '../../src/daemon/control-server.ts'
 import { decodePayload, encodeFrame, FrameReader } from '../../src/daemon/protocol.ts'
 import { CosmosError } from '../../src/errors.ts'
-import { checkout, type MemoryDaemon, startMemoryDaemon } from './memory-daemon.ts'
+import { checkout } from '../support/instance.ts'
+import { type MemoryDaemon, startMemoryDaemon } from './memory-daemon.ts'
 import { run } from './run.ts'
 
 const closing: (() => unknown)[] = []
@@ -346,7 +347,7 @@ async function receiveAsNobody(path: string): Promise<string> {
 
 test('the Python example prints the status', async () => {
   const daemon = await start()
-  const example = checkout('examples/control-client.py')
+  const example = join(checkout, 'examples/control-client.py')
   const status = await run('python3', [example], daemon.environment)
   expect(status.stdout).toContain(`daemon ${process.pid}, version 0.0.0`)
   const list = await run('python3', [example, 'list', '/'], daemon.environment)

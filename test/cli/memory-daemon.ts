@@ -151,8 +151,3 @@ function memoryHandlers(instance: Instance, files: Map<string, Buffer>, aborted:
     },
   }
 }
-
-/** A path in the checkout. */
-export function checkout(path: string): string {
-  return join(import.meta.dirname, '../..', path)
-}

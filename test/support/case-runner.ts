@@ -1,25 +1,28 @@
 // Runs the cases of a module in one place, in a process of its own: so it can be any user, and a call that hangs
-// hangs nobody else. Arguments: module, place, dir, host, outside. One line of JSON for each case.
+// hangs nobody else. Arguments: module, place, dir, host, outside, lower. One line of JSON for each case.
 import { mkdirSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { type Cases, type Outcome, type PlaceName, Skipped } from './cases.ts'
 
-const [file = '', place = 'raw', dir = '', host = '', outside = ''] = process.argv.slice(2)
+const [file = '', place = 'raw', dir = '', host = '', outside = '', lower = ''] = process.argv.slice(2)
 const { cases } = (await import(pathToFileURL(file).href)) as { cases: Cases }
 
 process.umask(0o022)
+// Where there is a lower layer, the cases' directories are of it; else they are made in the place.
+if (lower !== '') for (const index of Object.keys(cases).keys()) mkdirSync(join(lower, `c${index}`))
 for (const [index, [name, act]] of Object.entries(cases).entries()) {
   const own = `c${index}`
   let outcome: Outcome = { name }
   try {
-    mkdirSync(join(dir, own))
+    if (lower === '') mkdirSync(join(dir, own))
     mkdirSync(join(outside, own))
     await act({
       place: place as PlaceName,
       dir: join(dir, own),
       host: join(host, own),
       outside: join(outside, own),
+      lower: lower === '' ? '' : join(lower, own),
       skip(reason: string): never {
         throw new Skipped(reason)
       },

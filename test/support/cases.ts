@@ -10,6 +10,8 @@ export interface CaseContext {
   readonly host: string
   /** An empty directory on the raw file system, for what must not come from the mount. */
   readonly outside: string
+  /** The same directory in the lower layer; empty in a place that has none. */
+  readonly lower: string
   /** Ends the case: the machine, not cosmos, lacks something. */
   skip(reason: string): never
 }

@@ -277,9 +277,7 @@ export function mountPoints(): { path: string; type: string; source: string }[] 
 }
 
 function detach(point: string): void {
-  const { status } = isRoot
-    ? spawnSync('umount', ['-l', point])
-    : spawnSync('fusermount3', ['-uz', point])
+  const { status } = isRoot ? spawnSync('umount', ['-l', point]) : spawnSync('fusermount3', ['-uz', point])
   if (status !== 0) spawnSync('umount', ['-l', point])
 }
 

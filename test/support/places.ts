@@ -18,11 +18,19 @@ const TITLES: Record<PlaceName, string> = {
   user: 'me@host of an ordinary user',
 }
 
+/** Where the cases of a module run. */
+export interface PlacesOptions {
+  places?: readonly PlaceName[]
+  /** The cases' directories are in the lower layer of a merged directory at first. */
+  lower?: boolean
+}
+
 /**
  * Runs the cases of a module in each place: the raw file system, the host's tree, a merged directory, and the
  * host's tree in an ordinary user's mount.
  */
-export function describePlaces(cases: Cases, module: URL, places = Object.keys(TITLES) as PlaceName[]): void {
+export function describePlaces(cases: Cases, module: URL, options: PlacesOptions = {}): void {
+  const { places = Object.keys(TITLES) as PlaceName[], lower = false } = options
   const missing = whyNoMount()
   for (const place of places)
     describe(TITLES[place], () => {
@@ -33,7 +41,7 @@ export function describePlaces(cases: Cases, module: URL, places = Object.keys(T
         if (missing !== undefined) return
         const asUser = place === 'user'
         instance = place === 'raw' ? new CosmosInstance() : await CosmosInstance.start({ asUser })
-        runner = new Runner(instance, place, fileURLToPath(module), await prepare(instance, place))
+        runner = new Runner(instance, place, fileURLToPath(module), await prepare(instance, place, lower))
       })
       afterAll(async () => {
         runner?.stop()
@@ -57,10 +65,11 @@ interface Prepared {
   dir: string
   host: string
   outside: string
+  lower: string
 }
 
 /** The directories of a place. */
-async function prepare(instance: CosmosInstance, place: PlaceName): Promise<Prepared> {
+async function prepare(instance: CosmosInstance, place: PlaceName, lower: boolean): Promise<Prepared> {
   const make = (name: string): string => {
     const path = join(instance.work, name)
     mkdirSync(path)
@@ -69,12 +78,13 @@ async function prepare(instance: CosmosInstance, place: PlaceName): Promise<Prep
   }
   const host = make('dir')
   const outside = make('outside')
-  if (place === 'raw') return { dir: host, host, outside }
-  if (place !== 'merged') return { dir: instance.inMount('dir'), host, outside }
+  if (place === 'raw') return { dir: host, host, outside, lower: '' }
+  if (place !== 'merged') return { dir: instance.inMount('dir'), host, outside, lower: '' }
   // The cases lie in a directory that only the lower layer has at first.
-  mkdirSync(join(make('lower'), 'in'))
+  const inLower = join(make('lower'), 'in')
+  mkdirSync(inLower)
   await instance.tell('bind', join(instance.work, 'lower'), instance.inMount('dir'))
-  return { dir: instance.inMount('dir/in'), host: join(host, 'in'), outside }
+  return { dir: instance.inMount('dir/in'), host: join(host, 'in'), outside, lower: lower ? inLower : '' }
 }
 
 /** The process that runs the cases. */
@@ -85,11 +95,16 @@ class Runner {
   #ended: Error | undefined
   #errors = ''
 
-  constructor(instance: CosmosInstance, place: PlaceName, file: string, { dir, host, outside }: Prepared) {
+  constructor(
+    instance: CosmosInstance,
+    place: PlaceName,
+    file: string,
+    { dir, host, outside, lower }: Prepared,
+  ) {
     const inCheckout = file.slice(fileURLToPath(new URL('../..', import.meta.url)).length)
     const args = [instance.code('test/support/case-runner.ts'), instance.code(inCheckout)]
     const identity = instance.uid === undefined ? {} : { uid: instance.uid, gid: instance.uid }
-    this.#child = spawn(instance.node, [...args, place, dir, host, outside], {
+    this.#child = spawn(instance.node, [...args, place, dir, host, outside, lower], {
       cwd: instance.base,
       env: instance.env,
       stdio: ['ignore', 'pipe', 'pipe'],

@@ -74,7 +74,11 @@ export async function succeed(
 }
 
 /** Runs a shell script that must succeed; its arguments are `$1`, `$2`, … */
-export function shell(script: string, args: readonly string[] = [], options: RunOptions = {}): Promise<string> {
+export function shell(
+  script: string,
+  args: readonly string[] = [],
+  options: RunOptions = {},
+): Promise<string> {
   return succeed('/bin/sh', ['-euc', script, 'sh', ...args], options)
 }
 

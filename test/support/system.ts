@@ -40,10 +40,7 @@ export const EXCHANGE = 2
 
 /** renameat2(2). */
 export function rename2(from: Path, to: Path, flags: number): void {
-  check(
-    'renameat2',
-    libc.renameat2(AT_FDCWD, held(from).address, AT_FDCWD, held(to).address, flags),
-  )
+  check('renameat2', libc.renameat2(AT_FDCWD, held(from).address, AT_FDCWD, held(to).address, flags))
 }
 
 /** mknod(2); `mode` has the type's bits. */

@@ -11,13 +11,13 @@ export async function waitFor<T>(
   what: string,
   condition: () => T | Promise<T>,
   patience = PATIENCE_MS,
-): Promise<NonNullable<T>> {
+): Promise<Exclude<NonNullable<T>, false>> {
   const deadline = performance.now() + patience
   let last: unknown
   for (;;) {
     try {
       const answer = await condition()
-      if (answer) return answer as NonNullable<T>
+      if (answer) return answer as Exclude<NonNullable<T>, false>
       last = undefined
     } catch (error) {
       last = error

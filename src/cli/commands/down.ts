@@ -1,4 +1,3 @@
-import { CosmosError } from '../../errors.ts'
 import type { CliCommand } from '../command.ts'
 import { withDaemon } from '../daemon.ts'
 import { json, line } from '../output.ts'
@@ -8,22 +7,17 @@ import { shutDown, tellDown } from '../shutdown.ts'
 export const command: CliCommand = {
   summary: 'unmount, stop the VMs and the daemon',
   rank: 2,
-  examples: ['cosmos down', 'cosmos down --force    # does not wait for requests at hand'],
+  examples: ['cosmos down', 'cosmos down --force    # a daemon that does not answer, too'],
   configure(command) {
     command
-      .option('--force', 'detach at once, without waiting for anybody')
-      .option('--json', 'print JSON: `busy` are the processes that still use the mount')
+      .option('--force', 'look for nobody who is busy, and end a daemon that does not answer')
+      .option('--json', 'print JSON: `mounts`, and the `busy` processes that still use them')
       .action(async (options: { force?: boolean; json?: boolean }) => {
         await withDaemon(async (client, instance) => {
-          try {
-            const { status, busy } = await shutDown(client, options.force ?? false)
-            if (options.json) await json({ mounts: status.mounts, busy })
-            else await tellDown(status, busy)
-          } catch (error) {
-            if (!(error instanceof CosmosError) || error.code !== 'ENOTCONN') throw error
-            if (options.json) await json({ mounts: [], busy: [] })
-            else await line(`no daemon runs for ${instance.home}`)
-          }
+          const down = await shutDown(client, instance, options.force ?? false)
+          if (options.json) await json(down ?? { mounts: [], busy: [] })
+          else if (down) await tellDown(down)
+          else await line(`no daemon runs for ${instance.home}`)
         })
       })
   },

@@ -121,8 +121,7 @@ class Lister {
       await write(columns(names, process.stdout.columns || 80))
       return
     }
-    // By thousands: a write for each of a million names would take its time.
-    for (let at = 0; at < entries.length; at += 1000) {
+    for (let at = 0; at < entries.length; at += LINES_A_WRITE) {
       const lines = entries
         .slice(at, at + 1000)
         .flatMap((entry) => [Buffer.from(this.#inode(entry)), nameBytes(entry.name), NEWLINE])
@@ -141,6 +140,7 @@ class Lister {
     const widths = [0, 1, 2, 3, 4].map((i) =>
       rows.reduce((most, row) => Math.max(most, row[i]?.length ?? 0), 0),
     )
+    let lines: Buffer[] = []
     for (const [i, entry] of entries.entries()) {
       const cells = (rows[i] ?? []).map((cell, column) => {
         const width = widths[column] ?? 0
@@ -148,7 +148,10 @@ class Lister {
       })
       const target = entry.target === undefined ? [] : [Buffer.from(' -> '), nameBytes(entry.target)]
       const before = Buffer.from(`${this.#inode(entry)}${modeText(entry)} ${cells.join(' ')} `)
-      await write(Buffer.concat([before, colored(entry), ...target, NEWLINE]))
+      lines.push(before, colored(entry), ...target, NEWLINE)
+      if (i % LINES_A_WRITE !== LINES_A_WRITE - 1 && i !== entries.length - 1) continue
+      await write(Buffer.concat(lines))
+      lines = []
     }
   }
 
@@ -157,6 +160,8 @@ class Lister {
   }
 }
 
+/** A write for each of a million names would take its time. */
+const LINES_A_WRITE = 1000
 const NEWLINE = Buffer.from('\n')
 
 function isHidden(name: WireText): boolean {

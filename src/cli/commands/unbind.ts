@@ -16,7 +16,7 @@ export const command: CliCommand = {
           client.call('unbind', { path: argument(path), cwd: workingDirectory() }),
         )
         if (options.json) return json(left)
-        await line(`${shown(left.path)} shows ${left.layers.map(shown).join(', then ') || 'nothing'}`)
+        await line(`${shown(argument(path))} shows ${left.layers.map(shown).join(', then ') || 'nothing'}`)
       })
   },
 }

@@ -57,8 +57,8 @@ async function stayUntilEnded(instance: Instance, mount: string, ended: Promise<
   const stopped = new Promise<void>((resolve, reject) => {
     const stop = (force: boolean) => {
       const client = new ControlClient(instance)
-      return shutDown(client, force)
-        .then(({ status, busy }) => tellDown(status, busy))
+      return shutDown(client, instance, force)
+        .then((down) => tellDown(down ?? { mounts: [mount], busy: [] }))
         .finally(() => client.close())
     }
     for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)

@@ -108,7 +108,7 @@ function systemd(): Finding {
 }
 
 /** A program of the PATH. */
-export function find(name: string): string | undefined {
+function find(name: string): string | undefined {
   for (const directory of (process.env.PATH ?? '').split(delimiter)) {
     const path = join(directory || '.', name)
     try {

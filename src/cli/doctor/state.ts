@@ -42,13 +42,13 @@ function runtime(instance: Instance): Finding {
   return writable(path, path)
 }
 
-/** Mounts of cosmos that nobody serves any more: "Transport endpoint is not connected". */
+/** This user's mounts of cosmos that nobody serves any more: "Transport endpoint is not connected". */
 function mounts(instance: Instance): readonly Finding[] {
   if (process.platform !== 'linux') return [ok('not known here')]
   const findings: Finding[] = []
   let living = 0
-  for (const { path, type } of mountTable()) {
-    if (type !== 'fuse.cosmos') continue
+  for (const { path, type, uid } of mountTable()) {
+    if (type !== 'fuse.cosmos' || uid !== process.getuid?.()) continue
     const problem = problemOf(path)
     const unmount = isRoot() ? `umount -l ${path}` : `fusermount3 -u -z ${path}`
     if (problem === 'stale')
@@ -75,14 +75,15 @@ async function daemon(instance: Instance): Promise<Finding> {
   return fail(`${instance.controlSocket}: ${code}`)
 }
 
-function mountTable(): { path: string; type: string }[] {
+function mountTable(): { path: string; type: string; uid: number }[] {
   const rows = readFileSync('/proc/self/mountinfo', 'latin1').trimEnd().split('\n')
   return rows.map((row) => {
     const [before = '', after = ''] = row.split(' - ')
     const bytes = (before.split(' ')[4] ?? '').replace(/\\([0-7]{3})/g, (_, octal: string) =>
       String.fromCharCode(Number.parseInt(octal, 8)),
     )
-    return { path: Buffer.from(bytes, 'latin1').toString('utf8'), type: after.split(' ')[0] ?? '' }
+    const uid = Number(/\buser_id=(\d+)/.exec(after)?.[1] ?? -1)
+    return { path: Buffer.from(bytes, 'latin1').toString('utf8'), type: after.split(' ')[0] ?? '', uid }
   })
 }
 

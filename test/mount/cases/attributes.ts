@@ -29,6 +29,8 @@ import * as sys from '../../support/system.ts'
 const uid = process.getuid?.() ?? 0
 const gid = process.getgid?.() ?? 0
 const { codeOf } = sys
+/** Unsigned, as stat(2) has it. */
+const inode = (path: string) => BigInt.asUintN(64, statSync(path, { bigint: true }).ino)
 const mode = (path: string) => statSync(path).mode & 0o7777
 
 export const cases: Cases = {
@@ -106,7 +108,7 @@ export const cases: Cases = {
     assert.equal((await as(['--groups', '4321'])).stdout, 'for the group')
     assert.notEqual((await as(['--clear-groups'])).code, 0)
   },
-  'umask'({ dir }) {
+  umask({ dir }) {
     process.umask(0o027)
     writeFileSync(join(dir, 'f'), '')
     mkdirSync(join(dir, 'd'))
@@ -138,9 +140,10 @@ export const cases: Cases = {
   async 'times to the nanosecond'({ dir, host }) {
     const path = join(dir, 'f')
     writeFileSync(path, '')
-    await shell('touch -a -d "2001-02-03 04:05:06.123456789 UTC" "$1"; touch -m -d "2011-12-13 14:15:16.987654321 UTC" "$1"', [
-      path,
-    ])
+    await shell(
+      'touch -a -d "2001-02-03 04:05:06.123456789 UTC" "$1"; touch -m -d "2011-12-13 14:15:16.987654321 UTC" "$1"',
+      [path],
+    )
     for (const at of [dir, host]) {
       const { atimeNs, mtimeNs } = statSync(join(at, 'f'), { bigint: true })
       assert.equal(atimeNs, 981_173_106_123_456_789n)
@@ -150,7 +153,7 @@ export const cases: Cases = {
     lutimesSync(join(dir, 'l'), 1000, 2000)
     assert.equal(lstatSync(join(dir, 'l')).mtimeMs, 2_000_000)
     assert.equal(statSync(path, { bigint: true }).mtimeNs, 1_323_785_716_987_654_321n)
-    utimesSync(path, -5, -5)
+    await shell(`touch -d @-5 "$1"`, [path])
     assert.equal(statSync(path).mtimeMs, -5000)
   },
   'mtime and ctime change with the content, at once'({ dir }) {
@@ -173,7 +176,7 @@ export const cases: Cases = {
     const numbers = new Map<string, bigint>()
     for (let i = 0; i < 200; i++) {
       writeFileSync(join(dir, `f${i}`), '')
-      numbers.set(`f${i}`, statSync(join(dir, `f${i}`), { bigint: true }).ino)
+      numbers.set(`f${i}`, inode(join(dir, `f${i}`)))
     }
     assert.equal(new Set(numbers.values()).size, 200)
     const fd = openSync(dir, 'r')
@@ -187,9 +190,10 @@ export const cases: Cases = {
     assert.deepEqual([...listed].sort(), [...numbers].sort())
     renameSync(join(dir, 'f0'), join(dir, 'g'))
     linkSync(join(dir, 'g'), join(dir, 'h'))
-    for (const name of ['g', 'h']) assert.equal(statSync(join(dir, name), { bigint: true }).ino, numbers.get('f0'))
+    for (const name of ['g', 'h'])
+      assert.equal(inode(join(dir, name)), numbers.get('f0'))
   },
-  'every file has the directory\'s st_dev'({ dir }) {
+  "every file has the directory's st_dev"({ dir }) {
     mkdirSync(join(dir, 'd'))
     writeFileSync(join(dir, 'd/f'), '')
     assert.equal(statSync(join(dir, 'd/f')).dev, statSync(dir).dev)

@@ -171,7 +171,7 @@ export const cases: Cases = {
     renameSync(join(dir, 'a'), join(dir, 'b'))
     assert.deepEqual(readdirSync(dir).sort(), ['a', 'b'])
   },
-  'RENAME_NOREPLACE'({ dir }) {
+  RENAME_NOREPLACE({ dir }) {
     writeFileSync(join(dir, 'a'), 'a')
     writeFileSync(join(dir, 'b'), 'b')
     assert.equal(
@@ -181,7 +181,7 @@ export const cases: Cases = {
     sys.rename2(join(dir, 'a'), join(dir, 'c'), sys.NOREPLACE)
     assert.deepEqual(readdirSync(dir).sort(), ['b', 'c'])
   },
-  'RENAME_EXCHANGE'({ dir }) {
+  RENAME_EXCHANGE({ dir }) {
     writeFileSync(join(dir, 'a'), 'a')
     mkdirSync(join(dir, 'b'))
     writeFileSync(join(dir, 'b/in'), 'b')
@@ -290,8 +290,11 @@ export const cases: Cases = {
     assert.deepEqual(readdirSync(dir), [])
   },
   async 'many processes that make one name: one of them does'({ dir }) {
-    const script = 'i=0; while [ $i -lt 100 ]; do mkdir "$1/$i" 2>/dev/null && echo $i; i=$((i+1)); done; true'
-    const results = await Promise.all(Array.from({ length: 4 }, () => run('/bin/sh', ['-c', script, 'sh', dir])))
+    const script =
+      'i=0; while [ $i -lt 100 ]; do mkdir "$1/$i" 2>/dev/null && echo $i; i=$((i+1)); done; true'
+    const results = await Promise.all(
+      Array.from({ length: 4 }, () => run('/bin/sh', ['-c', script, 'sh', dir])),
+    )
     const made = results.flatMap(({ stdout }) => stdout.split('\n').filter(Boolean))
     assert.equal(made.length, 100)
     assert.equal(new Set(made).size, 100)
@@ -299,7 +302,12 @@ export const cases: Cases = {
   async 'a process that holds a directory open sees it emptied'({ dir }) {
     mkdirSync(join(dir, 'd'))
     for (const name of ['a', 'b']) writeFileSync(join(dir, 'd', name), '')
-    const child = spawn('/bin/sh', ['-c', 'cd "$1"; echo in; read line; ls -A; ls -ld . | cut -c1', 'sh', join(dir, 'd')])
+    const child = spawn('/bin/sh', [
+      '-c',
+      'cd "$1"; echo in; read line; ls -A; ls -ld . | cut -c1',
+      'sh',
+      join(dir, 'd'),
+    ])
     let output = ''
     const inside = new Promise<void>((resolve) =>
       child.stdout.on('data', (data: Buffer) => {

@@ -77,7 +77,9 @@ export const cases: Cases = {
   async 'two processes that append lose no line'({ dir }) {
     const path = join(dir, 'file')
     const script = 'i=0; while [ $i -lt 200 ]; do echo "$1 $i" >> "$2"; i=$((i+1)); done'
-    const results = await Promise.all(['a', 'b'].map((who) => run('/bin/sh', ['-euc', script, 'sh', who, path])))
+    const results = await Promise.all(
+      ['a', 'b'].map((who) => run('/bin/sh', ['-euc', script, 'sh', who, path])),
+    )
     for (const { code, stderr } of results) assert.equal(code, 0, stderr)
     const lines = readFileSync(path, 'utf8').trimEnd().split('\n')
     for (const who of ['a', 'b'])
@@ -117,7 +119,8 @@ export const cases: Cases = {
     const content = randomBytes(24 * 1024 * 1024 + 4097)
     opened(path, O_CREAT | O_WRONLY, (fd) => {
       // Odd sizes, so that writes straddle pages and requests.
-      for (let at = 0; at < content.length; ) at += writeSync(fd, content, at, Math.min(777_777, content.length - at), at)
+      for (let at = 0; at < content.length; )
+        at += writeSync(fd, content, at, Math.min(777_777, content.length - at), at)
       fsyncSync(fd)
     })
     assert.equal(sha(readFileSync(path)), sha(content))

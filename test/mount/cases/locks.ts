@@ -18,9 +18,13 @@ class Other {
   readonly #child: ChildProcess
   readonly #lines: Interface
   constructor(path: string) {
-    this.#child = spawn(process.execPath, [fileURLToPath(new URL('../../support/locker.ts', import.meta.url)), path], {
-      stdio: ['pipe', 'pipe', 'inherit'],
-    })
+    this.#child = spawn(
+      process.execPath,
+      [fileURLToPath(new URL('../../support/locker.ts', import.meta.url)), path],
+      {
+        stdio: ['pipe', 'pipe', 'inherit'],
+      },
+    )
     this.#lines = createInterface(this.#child.stdout as NodeJS.ReadableStream)
   }
   get pid(): number {
@@ -119,7 +123,12 @@ export const cases: Cases = {
     assert.equal(await other.ask('range', F_WRLCK, 15, 5), 'EAGAIN')
     sys.lockRange(fd, F_RDLCK, 15, 5)
     assert.equal(await other.ask('range', F_RDLCK, 15, 5), '0')
-    assert.deepEqual(sys.queryLock(fd, F_WRLCK, 0, 5), { type: F_WRLCK, start: 0, length: 15, pid: other.pid })
+    assert.deepEqual(sys.queryLock(fd, F_WRLCK, 0, 5), {
+      type: F_WRLCK,
+      start: 0,
+      length: 15,
+      pid: other.pid,
+    })
   }),
   'a range is waited for': withOther(async (fd, other) => {
     sys.lockRange(fd, F_WRLCK, 0, 1)

@@ -73,7 +73,24 @@ export const cases: Cases = {
     assert.deepEqual(readdirSync(dir), [])
   },
   'names that mean something elsewhere are names'({ dir, host }) {
-    const names = ['a\nb', ' ', '-rf', '*', 'a:b', ':mtime', '.d', 'x.json.d', '%2F', '.==', '.hidden', 'u\u0308', '\u00fc', '~', '\\', '"\'']
+    const names = [
+      'a\nb',
+      ' ',
+      '-rf',
+      '*',
+      'a:b',
+      ':mtime',
+      '.d',
+      'x.json.d',
+      '%2F',
+      '.==',
+      '.hidden',
+      'u\u0308',
+      '\u00fc',
+      '~',
+      '\\',
+      '"\'',
+    ]
     for (const name of names) writeFileSync(join(dir, name), name)
     for (const at of [dir, host]) assert.deepEqual(readdirSync(at).sort(), [...names].sort())
     for (const name of names) {

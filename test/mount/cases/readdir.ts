@@ -1,6 +1,15 @@
 // Listings: complete, without doubles, whatever happens meanwhile.
 import assert from 'node:assert/strict'
-import { closeSync, existsSync, linkSync, mkdirSync, openSync, readdirSync, unlinkSync, writeFileSync } from 'node:fs'
+import {
+  closeSync,
+  existsSync,
+  linkSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import type { Cases } from '../../support/cases.ts'
 import { run, shell } from '../../support/run.ts'
@@ -118,10 +127,16 @@ export const cases: Cases = {
     assert.equal(new Set(seen).size, seen.length)
   },
   async 'rm -rf of a full tree'({ dir }) {
-    await shell('mkdir "$1/t"; cd "$1/t"; for d in 1 2 3; do mkdir $d; (cd $d; for f in $(seq 700); do : > $f; done); done', [
-      dir,
-    ])
-    assert.deepEqual(await run('rm', ['-rf', join(dir, 't')]), { code: 0, signal: null, stdout: '', stderr: '' })
+    await shell(
+      'mkdir "$1/t"; cd "$1/t"; for d in 1 2 3; do mkdir $d; (cd $d; for f in $(seq 700); do : > $f; done); done',
+      [dir],
+    )
+    assert.deepEqual(await run('rm', ['-rf', join(dir, 't')]), {
+      code: 0,
+      signal: null,
+      stdout: '',
+      stderr: '',
+    })
     assert.equal(existsSync(join(dir, 't')), false)
   },
   'two listings of one directory do not disturb each other'({ dir, host }) {
