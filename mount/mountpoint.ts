@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process'
-import { accessSync, constants, lstatSync, mkdirSync, opendirSync, readlinkSync, rmdirSync } from 'node:fs'
+import { accessSync, constants, existsSync, lstatSync, mkdirSync, opendirSync, readlinkSync, rmdirSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { CosmosError } from '../src/errors.ts'
 import { cosmosMountOf, isWithin, readMountinfo } from './mountinfo.ts'
@@ -156,14 +156,18 @@ function probeMount(path: string): Promise<MountLife> {
 
 /** Makes a directory with its parents; answers the outermost that was made. */
 function makeDirectory(path: string): string | undefined {
+  const missing: string[] = []
+  // Not Node's `recursive`: it never comes back where nothing can be made, as in /proc.
+  for (let at = path; !existsSync(at); at = dirname(at)) missing.push(at)
   try {
-    return mkdirSync(path, { recursive: true })
+    for (const each of missing.toReversed()) mkdirSync(each)
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code ?? 'EIO'
-    if (code === 'EEXIST' || code === 'ENOTDIR') throw notDirectory(path, path)
+    if (code === 'ENOTDIR') throw notDirectory(path, path)
     const why = code === 'EACCES' ? 'cannot be made by this user' : `cannot be made: ${code}`
     throw new CosmosError(code, path, why, 'name another directory with --mount')
   }
+  return missing.at(-1)
 }
 
 function notDirectory(subject: string, what: string): CosmosError {

@@ -1,4 +1,5 @@
 import { constants } from 'node:os'
+import createDebug from 'debug'
 import { describeError } from '../../src/errors.ts'
 import { PENDING } from '../../src/frame/operations.ts'
 import { EIO, ENOENT, ENOSYS } from '../../src/os/errno.ts'
@@ -6,6 +7,9 @@ import { UNIQUE_RESEND_HIGH } from './abi.ts'
 import type { BlockingPool, FinishedJob } from './blocking.ts'
 import { type Context, NO_REPLY, type Operation } from './context.ts'
 import { OPERATIONS } from './operations-table.ts'
+
+/** `DEBUG=cosmos:fuse` in the daemon's environment logs every request with its answer. */
+const trace = createDebug('cosmos:fuse')
 
 /** Takes requests apart, has the tree answer them, and sends one reply for each that wants one. */
 export class Dispatcher {
@@ -43,6 +47,7 @@ export class Dispatcher {
       result = errnoOf(error)
       log(`${operation.name} failed: ${describeError(error)}`)
     }
+    if (trace.enabled) trace('%s node %d by %d: %d', operation.name, request.node, request.pid, result)
     if (result === PENDING) {
       result = this.#pool.submit(request, tree.job)
       if (result === 0) return

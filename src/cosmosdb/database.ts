@@ -27,11 +27,6 @@ export function openDatabase(file: string): Database {
   return database
 }
 
-/** The name of the library that a database is opened with. */
-export function databaseLibrary(): 'better-sqlite3' | 'node:sqlite' {
-  return loadBetterSqlite() ? 'better-sqlite3' : 'node:sqlite'
-}
-
 const SCHEMA = `
 CREATE TABLE IF NOT EXISTS bind (
   id INTEGER PRIMARY KEY, kind TEXT NOT NULL, path BLOB NOT NULL UNIQUE, local BLOB NOT NULL, layers TEXT NOT NULL);

@@ -12,6 +12,7 @@ import { findInstance, prepareInstance } from './instance.ts'
 import { toWire } from './protocol.ts'
 import { TreeClient } from './tree-client.ts'
 import { treeHandlers } from './tree-handlers.ts'
+import type { TreeAsker, TreeEvents, TreePlaces } from './tree-requests.ts'
 
 /**
  * The daemon's main thread: what waits (control socket). The tree thread owns the tree. It is spawned by the
@@ -21,11 +22,11 @@ import { treeHandlers } from './tree-handlers.ts'
 const instance = findInstance()
 const version = packageVersion()
 const startedAt = Math.floor(Date.now() / 1000)
-let tree: TreeClient | undefined
+let tree: TreeAsker | undefined
 
 process.on('disconnect', () => process.exit(1))
 process.on('message', (message: ToDaemon) => {
-  if (message.type === 'start') start(message)
+  if (message.type === 'start') start(message).catch((error: unknown) => fail(describeError(error)))
   else if (tree) tree.stop()
   else process.exit(0)
 })
@@ -35,39 +36,44 @@ process.on('SIGTERM', () => tell({ type: 'down' }))
 prepareInstance(instance)
 tell({ type: 'loaded' })
 
-function start(message: StartMessage): void {
-  const mount = toBytesText(message.mount)
-  tree = new TreeClient(
-    new URL('./tree-thread.ts', import.meta.url),
-    {
-      home: toBytesText(instance.home),
-      root: toBytesText(instance.root),
-      database: instance.database,
-      mount,
-      hostDirectory: toBytesText(`me@${hostname()}`),
-      pathDirectories: programDirectories(message.mount).map(toBytesText),
-      shipped: toBytesText(packagePath('cosm')),
-      program: toBytesText(packagePath('bin/cosmos')),
-      message,
+async function start(message: StartMessage): Promise<void> {
+  const events: TreeEvents = {
+    ready: (resend, passthrough) => {
+      listen(message, passthrough).then(
+        () => tell({ type: 'ready', resend, passthrough }),
+        (error: unknown) => fail(`control socket: ${describeError(error)}`),
+      )
     },
-    {
-      ready: (resend, passthrough) => {
-        listen(message, passthrough).then(
-          () => tell({ type: 'ready', resend, passthrough }),
-          (error: unknown) => fail(`control socket: ${describeError(error)}`),
-        )
-      },
-      ended: (how) => {
-        if (how === 'unmounted') tell({ type: 'unmounted' })
-        process.exit(0)
-      },
-      failed: (error) => fail(`tree thread: ${error.stack ?? describeError(error)}`),
+    ended: (how) => {
+      if (how === 'unmounted') tell({ type: 'unmounted' })
+      process.exit(0)
     },
-  )
+    failed: (error) => fail(`tree: ${error.stack ?? describeError(error)}`),
+  }
+  const places = treePlaces(message)
+  if (message.driver === 'kernel') tree = new TreeClient(places, events)
+  else {
+    const { startLibraryTree } = await import('./library-tree.ts')
+    tree = await startLibraryTree(places, message.mount, events)
+    events.ready(false, false)
+  }
+}
+
+function treePlaces(message: StartMessage): TreePlaces {
+  return {
+    home: toBytesText(instance.home),
+    root: toBytesText(instance.root),
+    database: instance.database,
+    mount: toBytesText(message.mount),
+    hostDirectory: toBytesText(`me@${hostname()}`),
+    pathDirectories: programDirectories(message.mount).map(toBytesText),
+    shipped: toBytesText(packagePath('cosm')),
+    program: toBytesText(packagePath('bin/cosmos')),
+  }
 }
 
 async function listen(message: StartMessage, passthrough: boolean): Promise<void> {
-  const client = tree as TreeClient
+  const client = tree as TreeAsker
   const handlers: ControlHandlers = {
     ...treeHandlers(client, toBytesText(message.mount)),
     async status() {

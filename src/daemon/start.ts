@@ -85,7 +85,12 @@ function attach(instance: Instance, record: InstanceRecord, options: StartOption
   const elsewhere = options.mount !== undefined && resolveMountPoint(options.mount) !== mount
   if (elsewhere || (options.driver !== undefined && options.driver !== driver)) {
     const how = elsewhere ? '' : ` by the ${driver} driver`
-    throw new CosmosError('EBUSY', instance.home, `is already mounted at ${mount}${how}`, 'first: cosmos down')
+    throw new CosmosError(
+      'EBUSY',
+      instance.home,
+      `is already mounted at ${mount}${how}`,
+      'first: cosmos down',
+    )
   }
   return { started: false, mount, driver, pid: daemon, supervisor }
 }
@@ -187,7 +192,7 @@ async function startSupervisor(instance: Instance, order: SupervisorOrder): Prom
   })
   closeSync(log)
   const exited = new Promise<number | null>((resolve) => child.once('exit', resolve))
-  const timer = setTimeout(() => child.kill(), START_PATIENCE_MS)
+  const timer = setTimeout(() => child.kill('SIGKILL'), START_PATIENCE_MS)
   const report = await reportOf(child, exited)
   clearTimeout(timer)
   if (report === undefined) {

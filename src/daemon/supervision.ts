@@ -23,11 +23,11 @@ import {
 
 /** How long a daemon may take: to load before a reload, and to end before it is killed. */
 const LOAD_PATIENCE_MS = 20_000
-const STOP_PATIENCE_MS = 3000
+const STOP_PATIENCE_MS = 2000
 const RELOAD_PATIENCE_MS = 1000
 const FORCED_PATIENCE_MS = 300
 /** How long unmounting may wait for what is written back. */
-const UNMOUNT_PATIENCE_MS = 5000
+const UNMOUNT_PATIENCE_MS = 4000
 /** Who is busy for so short is not worth a detached mount. */
 const BUSY_PAUSE_MS = 100
 
@@ -195,7 +195,8 @@ export class Supervisor {
       lifetime: performance.now() - (daemon.readyAt ?? daemon.startedAt ?? 0),
       killed: exit === 'SIGKILL' || exit === 'SIGTERM',
     })
-    if (act === 'give up') {
+    // Before anything was served, nobody is helped by patience: `cosmos up` waits for an answer.
+    if (act === 'give up' || (act === 'remount' && !this.#everServed)) {
       this.#giveUp(new CosmosError('EIO', 'daemon', 'ends again and again before it is of use', 'cosmos log'))
       return
     }

@@ -2,36 +2,37 @@ import { Worker } from 'node:worker_threads'
 import { CosmosError } from '../errors.ts'
 import { eventfd, write } from '../os/libc.ts'
 import { allocateNative } from '../os/memory.ts'
-import type { FromTree, ToTree, TreeRequestName, TreeRequests, TreeThreadData } from './tree-requests.ts'
+import type {
+  FromTree,
+  ToTree,
+  TreeAsker,
+  TreeEvents,
+  TreePlaces,
+  TreeRequestName,
+  TreeRequests,
+  TreeThreadData,
+} from './tree-requests.ts'
 
 const EFD_CLOEXEC_NONBLOCK = 0o2004000
 
-/** What the tree thread tells beside its answers. */
-export interface TreeThreadEvents {
-  ready(resend: boolean, passthrough: boolean): void
-  ended(how: 'stopped' | 'unmounted'): void
-  failed(error: Error): void
-}
-
 /** The main thread's end of the tree thread: it blocks in its loop, so every message rings an eventfd too. */
-export class TreeClient {
+export class TreeClient implements TreeAsker {
   readonly #worker: Worker
   readonly #wakeFd: number
   readonly #one = allocateNative(8)
   readonly #waiting = new Map<number, { resolve(value: unknown): void; reject(error: Error): void }>()
   #lastId = 0
 
-  constructor(thread: URL, data: Omit<TreeThreadData, 'wakeFd'>, events: TreeThreadEvents) {
+  constructor(places: TreePlaces, events: TreeEvents) {
     this.#wakeFd = eventfd(0, EFD_CLOEXEC_NONBLOCK)
     this.#one.view.setBigUint64(0, 1n, true)
-    this.#worker = new Worker(thread, {
-      workerData: { ...data, wakeFd: this.#wakeFd } satisfies TreeThreadData,
+    this.#worker = new Worker(new URL('./tree-thread.ts', import.meta.url), {
+      workerData: { places, wakeFd: this.#wakeFd } satisfies TreeThreadData,
     })
     this.#worker.on('message', (message: FromTree) => this.#receive(message, events))
     this.#worker.on('error', (error: Error) => events.failed(error))
   }
 
-  /** Asks the tree a question. Rejects with the tree's CosmosError. */
   ask<N extends TreeRequestName>(
     name: N,
     ...args: Parameters<TreeRequests[N]>
@@ -43,7 +44,6 @@ export class TreeClient {
     })
   }
 
-  /** The loop ends after the request at hand; `ended` tells. */
   stop(): void {
     this.#send({ type: 'stop' })
   }
@@ -53,7 +53,7 @@ export class TreeClient {
     write(this.#wakeFd, this.#one.address, 8)
   }
 
-  #receive(message: FromTree, events: TreeThreadEvents): void {
+  #receive(message: FromTree, events: TreeEvents): void {
     switch (message.type) {
       case 'ready':
         events.ready(message.resend, message.passthrough)

@@ -4,12 +4,12 @@ import type { NodeDescription, Place } from '../frame/queries.ts'
 import { S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFSOCK } from '../os/constants.ts'
 import type { ControlHandlers, ListEntry, NodeAttributes, NodeType, PathArguments } from './handlers.ts'
 import { toWire } from './protocol.ts'
-import type { TreeClient } from './tree-client.ts'
+import type { TreeAsker } from './tree-requests.ts'
 
 const readDescriptor = promisify(readFile)
 const closeDescriptor = promisify(close)
 /** Entries of a listing that are looked at in one go, so that the tree thread is never held long. */
-const BATCH = 256
+const BATCH = 1024
 const CHUNK = 256 * 1024
 
 /** The control socket's operations that the tree answers. */
@@ -19,7 +19,7 @@ export type TreeHandlers = Pick<
 >
 
 /** Handlers over the tree thread; `mount` is the tree's mount point, one character a byte. */
-export function treeHandlers(tree: TreeClient, mount: string): TreeHandlers {
+export function treeHandlers(tree: TreeAsker, mount: string): TreeHandlers {
   const place = (args: PathArguments): Place => ({ path: args.path, cwd: args.cwd, mount })
   return {
     async inspect(args) {

@@ -10,7 +10,6 @@ import {
   unbind,
   which,
 } from '../frame/queries.ts'
-import type { StartMessage } from './handover.ts'
 
 /** What the main thread asks the tree thread, by the name of the question. */
 export interface TreeRequests {
@@ -26,6 +25,25 @@ export interface TreeRequests {
   frames(): number
 }
 export type TreeRequestName = keyof TreeRequests
+
+/** A way to ask the tree, and to end the driver that serves it. */
+export interface TreeAsker {
+  /** Rejects with the tree's CosmosError. */
+  ask<N extends TreeRequestName>(
+    name: N,
+    ...args: Parameters<TreeRequests[N]>
+  ): Promise<ReturnType<TreeRequests[N]>>
+  /** The driver ends after the request at hand; its `ended` event tells. */
+  stop(): void
+}
+
+/** What a driver tells of itself. */
+export interface TreeEvents {
+  /** The tree answers the kernel. `resend`: a daemon's death is not seen. */
+  ready(resend: boolean, passthrough: boolean): void
+  ended(how: 'stopped' | 'unmounted'): void
+  failed(error: Error): void
+}
 
 /** The tree thread's answers. */
 export function answerTreeRequests(core: TreeCore): TreeRequests {
@@ -57,17 +75,23 @@ export type FromTree =
     }
   | { type: 'ended'; how: 'stopped' | 'unmounted' }
 
-/** What the tree thread is started with. */
-export interface TreeThreadData {
-  readonly wakeFd: number
-  readonly message: StartMessage
+/** Where the parts of the tree are on this machine; paths have one character a byte but for the database's. */
+export interface TreePlaces {
   readonly home: string
   readonly root: string
   readonly database: string
   readonly mount: string
+  /** Name of this host's directory in the root. */
   readonly hostDirectory: string
   readonly pathDirectories: string[]
-  /** Where the cosm that ships is, and the `cosmos` program itself. */
+  /** The cosm that ships with the package, and the `cosmos` program itself. */
   readonly shipped: string
   readonly program: string
+}
+
+/** What the tree thread is started with. */
+export interface TreeThreadData {
+  /** An eventfd that tells of messages. */
+  readonly wakeFd: number
+  readonly places: TreePlaces
 }

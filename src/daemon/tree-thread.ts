@@ -1,13 +1,8 @@
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads'
 import { runKernelLoop } from '../../mount/kernel/loop.ts'
-import { openDatabase } from '../cosmosdb/database.ts'
-import { LayersStore } from '../cosmosdb/layers-store.ts'
 import { CosmosError } from '../errors.ts'
-import { Keep } from '../frame/keep.ts'
-import { mapStateMemory } from '../frame/state-memory.ts'
-import { AccessTree } from '../frame/tree.ts'
-import { ProgramsLayer } from '../source/programs.ts'
-import { FUSE_FD, KEEP_RECEIVE_FD, KEEP_SEND_FD, STATE_FD } from './handover.ts'
+import { buildTree } from './build-tree.ts'
+import { FUSE_FD } from './handover.ts'
 import { answerTreeRequests, type FromTree, type ToTree, type TreeThreadData } from './tree-requests.ts'
 
 /**
@@ -19,19 +14,7 @@ const data = workerData as TreeThreadData
 const port = parentPort
 if (!port) throw new Error('the tree thread is started by the daemon')
 
-const memory = mapStateMemory(STATE_FD)
-const tree = new AccessTree({
-  memory,
-  keep: new Keep(KEEP_SEND_FD, KEEP_RECEIVE_FD),
-  store: new LayersStore(openDatabase(data.database)),
-  places: {
-    home: data.home,
-    root: data.root,
-    shipped: data.shipped,
-    programs: new ProgramsLayer(data.pathDirectories, new Map([['cosmos', data.program]])),
-  },
-  hostDirectory: data.hostDirectory,
-})
+const { tree, memory } = buildTree(data.places)
 const requests = answerTreeRequests(tree)
 
 const how = runKernelLoop({

@@ -1,7 +1,9 @@
 import type { LayersStore } from '../cosmosdb/layers-store.ts'
 import {
   IN_ATTRIB,
+  IN_CREATE,
   IN_MODIFY,
+  IN_MOVED_TO,
   O_CLOEXEC,
   O_DIRECTORY,
   O_NOFOLLOW,
@@ -43,7 +45,6 @@ import { Journal } from './journal.ts'
 import { KEPT_HANDLE, KEPT_NODE, type Keep } from './keep.ts'
 import { MergedDirectories } from './merged.ts'
 import type {
-  AttributeChange,
   Attributes,
   DriverServices,
   FileSystemStatistics,
@@ -63,6 +64,8 @@ import { WatchTable } from './watches.ts'
 export const ROOT_NODE = 1
 /** Seconds that the kernel may believe what is watched. */
 export const LONG = 86_400
+/** Seconds that it may believe a file's attributes: a link of it where nobody watches tells nothing. */
+const FILE_LONG = 60
 /** Seconds that it may believe anything else. */
 export const SHORT = 1
 
@@ -82,7 +85,7 @@ export interface TreeParts {
  * What the groups of operations share: the tables, the results of the operation at hand, and the way from a
  * frame to the descriptor of what it reaches.
  */
-export class TreeCore implements ResultFields {
+export class TreeCore {
   readonly frames: FrameTable
   readonly handles: HandleTable
   readonly journal: Journal
@@ -307,6 +310,15 @@ export class TreeCore implements ResultFields {
     return fd
   }
 
+  /** Caches a directory's own descriptor: once its name is gone, whoever is in it can still ask. */
+  keepDirectory(slot: NodeId): void {
+    if (this.frames.descriptor(slot) >= 0) return
+    const fd = this.nodeFd(slot)
+    if (fd < 0 || this.frames.descriptor(slot) >= 0) return
+    const own = openat(fd, DOT.address, OPEN_PATH | O_DIRECTORY, 0)
+    if (own >= 0) this.descriptors.add(slot, own)
+  }
+
   /** O_PATH descriptor of a directory in one of its stack's layers; -ENOENT where that layer has none. */
   layerFd(slot: NodeId, layer: number): number {
     return this.stackOf(slot).single ? this.nodeFd(slot) : this.merged.fd(slot, layer)
@@ -425,7 +437,7 @@ export class TreeCore implements ResultFields {
     if (this.frames.type(slot) === S_IFDIR) this.#fillDirectory(slot)
     else {
       const seconds = this.#fileValidity(slot)
-      if (seconds === LONG) this.frames.setFlag(slot, FLAG_ANSWERED)
+      if (seconds === FILE_LONG) this.frames.setFlag(slot, FLAG_ANSWERED)
       this.validity.attributes = seconds
     }
   }
@@ -467,7 +479,7 @@ export class TreeCore implements ResultFields {
     const { frames } = this
     // Another link may be changed by where nobody watches; what the kernel writes by itself changes without us.
     if (this.attributes.nlink !== 1 || frames.hasFlag(slot, FLAG_WRITABLE)) return SHORT
-    return this.isWatched(frames.parent(slot)) ? LONG : SHORT
+    return this.isWatched(frames.parent(slot)) ? FILE_LONG : SHORT
   }
 
   /**
@@ -525,10 +537,14 @@ export class TreeCore implements ResultFields {
       this.descriptors.drop(at)
       this.watches.remove(at)
       this.merged.drop(at)
+      this.freed(at)
       frames.free(at)
       at = parent
     }
   }
+
+  /** A frame is about to be freed: its number may be another's at once. */
+  protected freed(_slot: NodeId): void {}
 
   /**
    * After a change of our own in watched directories: takes its events from the queue, so that they do not
@@ -573,8 +589,10 @@ export class TreeCore implements ResultFields {
         // Another directory may have come into a merge, or gone from it.
         this.merged.clear()
         invalidate.everything()
+        return
       }
-      return
+      // A new name may be another link of a file that is known: its count of links has changed.
+      if ((mask & (IN_CREATE | IN_MOVED_TO)) === 0) return
     }
     if (this.statChild(slot, name) < 0) return
     const { frames, stat } = this
@@ -703,21 +721,8 @@ export class TreeCore implements ResultFields {
 
 /** Flag of a handle whose descriptor is in the keep; no O_* flag uses the bit. */
 export const HANDLE_KEPT = 0x40000000
+const DOT = makeName('.')
 const IN_ISDIR = 0x40000000
-
-/** The fields in which operations leave their results. */
-export interface ResultFields {
-  readonly attributes: Attributes
-  readonly validity: Validity
-  readonly opened: Opened
-  readonly job: Job
-  readonly statistics: FileSystemStatistics
-}
-
-/** A change that changes nothing, to be filled. */
-export function emptyChange(): AttributeChange {
-  return { valid: 0, mode: 0, uid: 0, gid: 0, size: 0, atime: 0, atimensec: 0, mtime: 0, mtimensec: 0 }
-}
 
 const NO_DRIVER: DriverServices = {
   invalidate: { node() {}, name() {}, everything() {} },

@@ -186,7 +186,8 @@ function remove(core: TreeCore, parent: NodeId, name: Name, directory: boolean):
 export function prepareRemoval(core: TreeCore, slot: NodeId, nlink: number): void {
   if (slot === 0) return
   const { frames } = core
-  if (frames.opens(slot) > 0 || nlink > 1) core.nodeFd(slot)
+  if (frames.type(slot) === S_IFDIR) core.keepDirectory(slot)
+  else if (frames.opens(slot) > 0 || nlink > 1) core.nodeFd(slot)
   if (frames.opens(slot) > 0) core.keepNode(slot)
 }
 

@@ -1,17 +1,17 @@
 /**
  * Inode numbers of the mount (design §8): stable over remounts, unique over layers, one for all hard links.
- * A file of the host's root device keeps its own number. Every other one is a 63-bit hash of its space,
- * device and inode, with the highest bit set, which no root device uses: two of ten million files agree
- * with a chance of 1 in 10^5.
+ * A file of the host's root device keeps its own number. Every other one is a 62-bit hash of its space,
+ * device and inode, with bit 62 set, which no root device uses: two of ten million files agree with a chance
+ * of 1 in 10^5. Bit 63 is never set: many programs keep inode numbers in signed words.
  */
 
 /** Results of `hashNumber`, unsigned halves. */
 export const number = { low: 0, high: 0 }
 
-/** Hashes (space, device, inode) into `number`; bit 63 is set. */
+/** Hashes (space, device, inode) into `number`; bit 62 is set. */
 export function hashNumber(space: number, device: number, inoLow: number, inoHigh: number): void {
   number.low = lane(0x9747b28c, space, device, inoLow, inoHigh) >>> 0
-  number.high = (lane(0x3c6ef372, inoHigh, inoLow, device, space) | 0x80000000) >>> 0
+  number.high = (lane(0x3c6ef372, inoHigh, inoLow, device, space) & 0x7fffffff) | 0x40000000
 }
 
 /** MurmurHash3 (32 bits, public domain) of four words. */

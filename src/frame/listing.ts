@@ -1,13 +1,13 @@
 import { O_CLOEXEC, O_DIRECTORY, O_RDONLY } from '../os/constants.ts'
 import { ENOTDIR, ESTALE } from '../os/errno.ts'
-import { close, getdents64, lseek, openat } from '../os/libc.ts'
+import { close, getdents64, lseek, open } from '../os/libc.ts'
 import { allocateNative } from '../os/memory.ts'
 import { ROOT_NODE, type TreeCore } from './core.ts'
 import { ANCHOR, BACKED, HIDDEN_MOUNT, PROPERTIES } from './frames.ts'
 import { hashName, number } from './inode-number.ts'
 import { fillAnchor, fillMade, lookup } from './lookup.ts'
 import type { DirectorySink, Name, NodeId } from './operations.ts'
-import { makeName, pathBytes } from './paths.ts'
+import { descriptorPath, makeName, pathBytes } from './paths.ts'
 import { PROPERTY_NAMES } from './properties.ts'
 
 /**
@@ -18,7 +18,6 @@ import { PROPERTY_NAMES } from './properties.ts'
 
 const BUFFER_SIZE = 32 * 1024
 const OPEN = O_RDONLY | O_DIRECTORY | O_CLOEXEC
-const DOT = makeName('.')
 const DT_DIR = 4
 const DT_LNK = 10
 const DT_REG = 8
@@ -170,7 +169,7 @@ export class Listings {
     }
     const directory = this.#core.nodeFd(node)
     if (directory < 0) return directory
-    const fd = openat(directory, DOT.address, OPEN, 0)
+    const fd = open(descriptorPath(directory), OPEN, 0)
     if (fd < 0) return fd
     if (low !== 0 || high !== 0) {
       const moved = lseek(fd, (BigInt(high | 0) << 32n) | BigInt(low), 0)
@@ -321,7 +320,7 @@ function listed(core: TreeCore, slot: NodeId): Listed[] {
 
 /** Reads all names of a directory that an O_PATH descriptor is of. */
 function readNames(directory: number, tell: (name: string, type: number) => void): void {
-  const fd = openat(directory, DOT.address, OPEN, 0)
+  const fd = open(descriptorPath(directory), OPEN, 0)
   if (fd < 0) return
   const { bytes, view, address } = NAMES
   for (;;) {

@@ -5,6 +5,7 @@ import { open } from '../os/libc.ts'
 import { allocateNative } from '../os/memory.ts'
 import { getattr, readlink } from './attributes.ts'
 import { ROOT_NODE, type TreeCore } from './core.ts'
+import { mkdir } from './entries.ts'
 import { ANCHOR, BACKED, PROPERTIES, PROPERTY } from './frames.ts'
 import { mergedNames } from './listing.ts'
 import { lookup, programAt } from './lookup.ts'
@@ -18,7 +19,7 @@ import {
   productionOf,
   propertyOfFrame,
 } from './properties.ts'
-import { treePathOf, type WalkStage, walk } from './walk.ts'
+import { treePathOf, type Walked, type WalkStage, walk } from './walk.ts'
 
 /**
  * Questions that the control socket asks of the tree, without the kernel. Paths have one character a byte.
@@ -58,7 +59,7 @@ const target = allocateNative(4097)
 const OPEN = O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK
 
 export function inspect(core: TreeCore, place: Place): Inspection {
-  const walked = walk(core, at(core, place), false)
+  const walked = walkTo(core, place, false)
   try {
     const { node } = walked
     const description = describe(core, node)
@@ -105,7 +106,7 @@ export function which(core: TreeCore, place: Place): { path: string; layer: stri
 
 /** Names of a directory, in its own order. */
 export function names(core: TreeCore, place: Place): string[] {
-  const walked = walk(core, at(core, place))
+  const walked = walkTo(core, place)
   try {
     if (getattr(core, walked.node) < 0 || (core.attributes.mode & S_IFMT) !== S_IFDIR)
       throw new CosmosError('ENOTDIR', readable(place.path), 'is not a directory')
@@ -129,7 +130,7 @@ export function entries(
   place: Place,
   wanted: string[],
 ): (NodeDescription & { name: string })[] {
-  const walked = walk(core, at(core, place))
+  const walked = walkTo(core, place)
   try {
     return wanted.flatMap((name) => {
       if (lookup(core, walked.node, makeName(name)) < 0) return []
@@ -146,7 +147,7 @@ export function entries(
 
 /** Opens a file for reading: its descriptor, which the caller closes, or its text. */
 export function openForReading(core: TreeCore, place: Place): { fd: number } | { text: string } {
-  const walked = walk(core, at(core, place))
+  const walked = walkTo(core, place)
   try {
     if (core.frames.kind(walked.node) === PROPERTY)
       return { text: toBytesText(propertyOfFrame(core, walked.node) ?? '') }
@@ -162,7 +163,7 @@ export function openForReading(core: TreeCore, place: Place): { fd: number } | {
 }
 
 export function lookUp(core: TreeCore, place: Place): { path: string; mode: number; stages: WalkStage[] } {
-  const walked = walk(core, at(core, place))
+  const walked = walkTo(core, place)
   const { mode } = core.attributes
   walked.release()
   return { path: walked.path, mode, stages: walked.stages }
@@ -179,7 +180,8 @@ export function bind(
   const path = at(core, place)
   if (path === '/')
     throw new CosmosError('EBUSY', '/', 'the root cannot be bound', 'bind at a directory below it')
-  const walked = walk(core, path)
+  makeMissing(core, path)
+  const walked = walkTo(core, place)
   const { node } = walked
   try {
     if ((core.attributes.mode & S_IFMT) !== S_IFDIR)
@@ -213,6 +215,25 @@ export function unbind(core: TreeCore, place: Place): { path: string; layers: st
   return { path, layers: [known.local] }
 }
 
+/** Makes the directory of a path whose parent is there, as `mkdir` does; anything else is for `walk` to say. */
+function makeMissing(core: TreeCore, path: string): void {
+  const slash = path.lastIndexOf('/')
+  const parent = walk(core, path.slice(0, slash) || '/')
+  try {
+    core.request.uid = process.getuid?.() ?? 0
+    core.request.gid = process.getgid?.() ?? 0
+    core.request.umask = 0o022
+    core.request.resent = false
+    core.request.uniqueLow = core.request.uniqueHigh = 0
+    if (mkdir(core, parent.node, makeName(path.slice(slash + 1)), 0o755) < 0) return
+    const made = core.entryNode
+    core.frames.setLookups(made, core.frames.lookups(made) - 1)
+    core.settle(made)
+  } finally {
+    parent.release()
+  }
+}
+
 /** Lasting binds were changed: what was known of them is not true any more. */
 function changed(core: TreeCore): void {
   core.loadBinds()
@@ -227,12 +248,24 @@ function cosmOf(core: TreeCore, place: Place): string {
   return directory === '/' || !place.cwd.startsWith(place.mount) ? '/.cosm' : `${directory}/.cosm`
 }
 
+/** Walks to where a question's path is; its errors name the path as it was asked. */
+function walkTo(core: TreeCore, place: Place, follow = true): Walked {
+  const path = at(core, place)
+  try {
+    return walk(core, path, follow)
+  } catch (error) {
+    if (!(error instanceof CosmosError)) throw error
+    const why = error.message.slice(error.subject.length + 2)
+    throw new CosmosError(error.code, readable(place.path), why, error.hint)
+  }
+}
+
 function at(core: TreeCore, place: Place): string {
   return treePathOf(place.path, place.cwd, place.mount, core.hostDirectory)
 }
 
 function hostDirectoryOf(core: TreeCore, place: Place): string {
-  const walked = walk(core, at(core, place))
+  const walked = walkTo(core, place)
   try {
     if ((core.attributes.mode & S_IFMT) !== S_IFDIR)
       throw CosmosError.fromErrno(-ENOTDIR, readable(place.path))

@@ -27,6 +27,10 @@ export class AccessTree extends TreeCore implements TreeOperations {
     this.#listings = new Listings(this)
   }
 
+  protected override freed(slot: NodeId): void {
+    this.#listings.drop(slot)
+  }
+
   attach(services: DriverServices): void {
     this.services = services
   }

@@ -34,6 +34,14 @@ const target = allocateNative(4097)
  * All of it has one character a byte.
  */
 export function treePathOf(path: string, cwd: string, mount: string, hostDirectory: string): string {
+  const scheme = /^([a-z][a-z0-9+.-]*):\/\//.exec(path)?.[1]
+  if (scheme !== undefined && scheme !== 'file')
+    throw new CosmosError(
+      'EOPNOTSUPP',
+      readable(path),
+      `the scheme ${scheme} has no source here`,
+      'file:// URLs and paths work',
+    )
   const url = /^file:(?:\/\/[^/]*)?(\/.*)$/.exec(path)
   if (url) return `/${hostDirectory}${unescapeUrl(url[1] ?? '/')}`
   const absolute = path.startsWith('/') ? path : `${cwd}/${path}`

@@ -3,7 +3,6 @@
 const arm = process.arch === 'arm64'
 
 export const O_RDONLY = 0
-export const O_WRONLY = 1
 export const O_RDWR = 2
 export const O_ACCMODE = 3
 export const O_CREAT = 0o100
@@ -16,7 +15,6 @@ export const O_NONBLOCK = 0o4000
 export const O_DIRECT = arm ? 0o200000 : 0o40000
 export const O_DIRECTORY = arm ? 0o40000 : 0o200000
 export const O_NOFOLLOW = arm ? 0o100000 : 0o400000
-export const O_NOATIME = 0o1000000
 export const O_CLOEXEC = 0o2000000
 export const O_PATH = 0o10000000
 
@@ -47,7 +45,6 @@ export const DT_LNK = 10
 
 export const RENAME_NOREPLACE = 1
 export const RENAME_EXCHANGE = 2
-export const RENAME_WHITEOUT = 4
 
 export const XATTR_CREATE = 1
 export const XATTR_REPLACE = 2
@@ -58,7 +55,6 @@ export const UTIME_OMIT = 0x3ffffffe
 export const POLLIN = 1
 export const POLLPRI = 2
 export const POLLERR = 8
-export const POLLHUP = 16
 
 export const PROT_READ = 1
 export const PROT_WRITE = 2
@@ -71,11 +67,7 @@ export const IN_MOVED_FROM = 0x40
 export const IN_MOVED_TO = 0x80
 export const IN_CREATE = 0x100
 export const IN_DELETE = 0x200
-export const IN_DELETE_SELF = 0x400
-export const IN_MOVE_SELF = 0x800
 export const IN_UNMOUNT = 0x2000
 export const IN_Q_OVERFLOW = 0x4000
 export const IN_IGNORED = 0x8000
 export const IN_ONLYDIR = 0x1000000
-export const IN_EXCL_UNLINK = 0x4000000
-export const IN_MASK_ADD = 0x20000000

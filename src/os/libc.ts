@@ -42,7 +42,6 @@ export const openat = call<(dir: N, path: N, flags: N, mode: N) => N>('int opena
 export const close = call<(fd: N) => N>('int close(int)')
 export const read = call<(fd: N, buffer: N, size: N) => N>('long read(int, uintptr_t, size_t)')
 export const write = call<(fd: N, buffer: N, size: N) => N>('long write(int, uintptr_t, size_t)')
-export const writev = call<(fd: N, vectors: N, count: N) => N>('long writev(int, uintptr_t, int)')
 export const pread = call<(fd: N, buffer: N, size: N, position: Wide) => N>(
   'long pread64(int, uintptr_t, size_t, int64_t)',
 )
@@ -95,9 +94,6 @@ export const fallocate = call<(fd: N, mode: N, offset: Wide, length: Wide) => N>
 export const fsync = call<(fd: N) => N>('int fsync(int)')
 export const fdatasync = call<(fd: N) => N>('int fdatasync(int)')
 export const fstatfs = call<(fd: N, buffer: N) => N>('int fstatfs64(int, uintptr_t)')
-export const faccessat = call<(dir: N, path: N, mode: N, flags: N) => N>(
-  'int faccessat(int, uintptr_t, int, int)',
-)
 /** copy_file_range(2); the offsets are pointers to int64. */
 export const copyFileRange = call<
   (inFd: N, inOffset: N, outFd: N, outOffset: N, length: Wide, flags: N) => N
@@ -151,6 +147,3 @@ export const setsockopt = call<(fd: N, level: N, option: N, value: N, length: N)
 )
 export const getrlimit = call<(resource: N, limits: N) => N>('int getrlimit64(int, uintptr_t)')
 export const setrlimit = call<(resource: N, limits: N) => N>('int setrlimit64(int, uintptr_t)')
-export const prctl = call<(option: N, a: N, b: N, c: N, d: N) => N>(
-  'int prctl(int, ulong, ulong, ulong, ulong)',
-)

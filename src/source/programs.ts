@@ -1,35 +1,45 @@
-import { readdirSync, statSync } from 'node:fs'
+import { lstatSync, readdirSync, readlinkSync, type Stats } from 'node:fs'
 import { pathBytes } from '../frame/paths.ts'
+
+/** Links that one path may lead over (path_resolution(7)). */
+const MAX_LINKS = 40
+/** How long a reading of the PATH's directories is believed, milliseconds. */
+const FRESH = 1000
 
 /**
  * The host's programs as a layer: each executable of the PATH is a symbolic link to its real place (design §3),
  * so that setuid, `/proc/self/exe` and files beside a program keep working and running it costs nothing.
- * Paths and names have one character a byte.
+ * Paths and names have one character a byte. Links are followed by hand: one that leads into the tree itself
+ * would make the tree thread wait for itself.
  */
 export class ProgramsLayer {
   readonly #directories: string[]
   readonly #own: Map<string, string>
+  readonly #mount: string
   #listing: string[] = []
-  #listedAt = 0
+  #listedAt = Number.NEGATIVE_INFINITY
 
-  /** `own` are links besides the PATH's, name to target. */
-  constructor(directories: string[], own: Map<string, string>) {
+  /** `own` are links besides the PATH's, name to target; `mount` is where the tree is. */
+  constructor(directories: string[], own: Map<string, string>, mount: string) {
     this.#directories = directories
     this.#own = own
+    this.#mount = mount
   }
 
   /** Where a program is, or undefined. */
   find(name: string): string | undefined {
     for (const directory of this.#directories) {
       const path = `${directory}/${name}`
-      if (isProgram(path)) return path
+      if (this.#isProgram(path)) return path
     }
     return this.#own.get(name)
   }
 
   /** Every place of a name, nearest first. */
   findAll(name: string): string[] {
-    const found = this.#directories.map((directory) => `${directory}/${name}`).filter(isProgram)
+    const found = this.#directories
+      .map((directory) => `${directory}/${name}`)
+      .filter((path) => this.#isProgram(path))
     const own = this.#own.get(name)
     return own ? [...found, own] : found
   }
@@ -37,10 +47,9 @@ export class ProgramsLayer {
   /** Takes the time of the PATH's directory that changed last, where it is later. */
   newer(into: { mtime: number; mtimensec: number }): void {
     for (const directory of this.#directories) {
-      const found = statSync(pathBytes(directory), { throwIfNoEntry: false, bigint: true })
-      if (!found) continue
-      const mtime = Number(found.mtimeNs / 1_000_000_000n)
-      const mtimensec = Number(found.mtimeNs % 1_000_000_000n)
+      const { mtimeMs } = this.#resolve(directory) ?? { mtimeMs: 0 }
+      const mtime = Math.floor(mtimeMs / 1000)
+      const mtimensec = Math.floor((mtimeMs - mtime * 1000) * 1_000_000)
       if (mtime > into.mtime || (mtime === into.mtime && mtimensec > into.mtimensec)) {
         into.mtime = mtime
         into.mtimensec = mtimensec
@@ -51,30 +60,60 @@ export class ProgramsLayer {
   /** Names of all programs; a second old at most. */
   names(): string[] {
     const now = performance.now()
-    if (this.#listing.length > 0 && now - this.#listedAt < 1000) return this.#listing
+    if (now - this.#listedAt < FRESH) return this.#listing
     const names = new Set(this.#own.keys())
     for (const directory of this.#directories) {
+      if (!this.#resolve(directory)) continue
       try {
-        for (const entry of readdirSync(pathBytes(directory), { encoding: 'buffer', withFileTypes: true })) {
-          const name = Buffer.from(entry.name).toString('latin1')
-          if (!entry.isDirectory() && !names.has(name) && isProgram(`${directory}/${name}`)) names.add(name)
+        for (const entry of readdirSync(pathBytes(directory), { encoding: 'buffer' })) {
+          const name = Buffer.from(entry).toString('latin1')
+          if (!names.has(name) && this.#isProgram(`${directory}/${name}`)) names.add(name)
         }
       } catch {
-        // A directory of the PATH that is not there has no programs.
+        // A directory of the PATH that is not there, or not to be read, has no programs.
       }
     }
     this.#listing = [...names]
     this.#listedAt = now
     return this.#listing
   }
-}
 
-function isProgram(path: string): boolean {
-  try {
-    const found = statSync(pathBytes(path), { throwIfNoEntry: false })
+  #isProgram(path: string): boolean {
+    const found = this.#resolve(path)
     return found?.isFile() === true && (found.mode & 0o111) !== 0
-  } catch {
-    // Not to be reached by this user: no program for it.
-    return false
+  }
+
+  /** What a path leads to, unless that is nothing or lies in the tree. */
+  #resolve(path: string): Stats | undefined {
+    let links = 0
+    let done = ''
+    const rest = path.split('/').filter(Boolean)
+    try {
+      // The directories of a PATH are looked at once a second at most: what is asked often is the last part.
+      for (;;) {
+        const part = rest.shift()
+        if (part === undefined) return lstatSync(pathBytes(done || '/'))
+        if (part === '.') continue
+        if (part === '..') {
+          done = done.slice(0, Math.max(0, done.lastIndexOf('/')))
+          continue
+        }
+        const at = `${done}/${part}`
+        if (at === this.#mount || at.startsWith(`${this.#mount}/`)) return undefined
+        const found = lstatSync(pathBytes(at))
+        if (!found.isSymbolicLink()) {
+          if (rest.length === 0) return found
+          done = at
+          continue
+        }
+        if (++links > MAX_LINKS) return undefined
+        const target = readlinkSync(pathBytes(at), { encoding: 'latin1' })
+        rest.unshift(...target.split('/').filter(Boolean))
+        if (target.startsWith('/')) done = ''
+      }
+    } catch {
+      // Not there, or not to be reached by this user: no program for it.
+      return undefined
+    }
   }
 }

@@ -112,6 +112,12 @@ for (const mode of ['', 'plain'])
         expect(shell('mkdir list; touch list/a list/b; ls -A list; ls -A list | wc -l')).toBe('a\nb\n2\n')
       })
 
+      test('lists a directory that is made where another was', () => {
+        const script = 'for i in $(seq 20); do mkdir again; touch again/$i; ls again; rm -r again; done'
+        const names = Array.from({ length: 20 }, (_, i) => `${i + 1}\n`)
+        expect(shell(script)).toBe(names.join(''))
+      })
+
       test('writes, appends and reads', () => {
         expect(shell('echo one > file; echo two >> file; cat file; cat "$HOST/file"')).toBe(
           'one\ntwo\none\ntwo\n',

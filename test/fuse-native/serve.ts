@@ -29,7 +29,7 @@ const tree = new AccessTree({
     home: toBytesText(place('home')),
     root: toBytesText(place('root')),
     shipped: toBytesText(place('shipped')),
-    programs: new ProgramsLayer(['/usr/bin'], new Map()),
+    programs: new ProgramsLayer(['/usr/bin'], new Map(), place('mnt')),
   },
   hostDirectory: 'me@test',
 })

@@ -190,8 +190,7 @@ export const cases: Cases = {
     assert.deepEqual([...listed].sort(), [...numbers].sort())
     renameSync(join(dir, 'f0'), join(dir, 'g'))
     linkSync(join(dir, 'g'), join(dir, 'h'))
-    for (const name of ['g', 'h'])
-      assert.equal(inode(join(dir, name)), numbers.get('f0'))
+    for (const name of ['g', 'h']) assert.equal(inode(join(dir, name)), numbers.get('f0'))
   },
   "every file has the directory's st_dev"({ dir }) {
     mkdirSync(join(dir, 'd'))

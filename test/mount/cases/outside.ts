@@ -89,7 +89,11 @@ export const cases: Cases = {
     unlinkSync(`${raw}2`)
     await seen('its end', () => statSync(mounted).nlink === 1)
   }),
-  async 'content that came through another link, in a directory that the mount never saw'({ dir, host, outside }) {
+  async 'content that came through another link, in a directory that the mount never saw'({
+    dir,
+    host,
+    outside,
+  }) {
     writeFileSync(join(outside, 'other'), 'before')
     linkSync(join(outside, 'other'), join(host, 'f'))
     await seen('the file', () => existsSync(join(dir, 'f')))
