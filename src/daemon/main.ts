@@ -23,6 +23,7 @@ const instance = findInstance()
 const version = packageVersion()
 const startedAt = Math.floor(Date.now() / 1000)
 let tree: TreeAsker | undefined
+let served: StartMessage | undefined
 
 process.on('disconnect', () => process.exit(1))
 process.on('message', (message: ToDaemon) => {
@@ -34,29 +35,36 @@ process.on('message', (message: ToDaemon) => {
 process.on('SIGINT', () => {})
 process.on('SIGTERM', () => tell({ type: 'down' }))
 prepareInstance(instance)
-tell({ type: 'loaded' })
+
+const events: TreeEvents = {
+  ready: (resend, passthrough) => {
+    listen(passthrough).then(
+      () => tell({ type: 'ready', resend, passthrough }),
+      (error: unknown) => fail(`control socket: ${describeError(error)}`),
+    )
+  },
+  ended: (how) => {
+    if (how === 'unmounted') tell({ type: 'unmounted' })
+    process.exit(0)
+  },
+  failed: (error) => fail(`tree: ${error.stack ?? describeError(error)}`),
+}
+/** Loaded before it is needed, so that a spare daemon takes over at once and a broken one never does. */
+const kernelTree = new TreeClient(events)
+kernelTree.loaded.then(() => tell({ type: 'loaded' }))
 
 async function start(message: StartMessage): Promise<void> {
-  const events: TreeEvents = {
-    ready: (resend, passthrough) => {
-      listen(message, passthrough).then(
-        () => tell({ type: 'ready', resend, passthrough }),
-        (error: unknown) => fail(`control socket: ${describeError(error)}`),
-      )
-    },
-    ended: (how) => {
-      if (how === 'unmounted') tell({ type: 'unmounted' })
-      process.exit(0)
-    },
-    failed: (error) => fail(`tree: ${error.stack ?? describeError(error)}`),
-  }
+  served = message
   const places = treePlaces(message)
-  if (message.driver === 'kernel') tree = new TreeClient(places, events)
-  else {
-    const { startLibraryTree } = await import('./library-tree.ts')
-    tree = await startLibraryTree(places, message.mount, events)
-    events.ready(false, false)
+  if (message.driver === 'kernel') {
+    tree = kernelTree
+    kernelTree.start(places)
+    return
   }
+  await kernelTree.terminate()
+  const { startLibraryTree } = await import('./library-tree.ts')
+  tree = await startLibraryTree(places, message.mount, events)
+  events.ready(false, false)
 }
 
 function treePlaces(message: StartMessage): TreePlaces {
@@ -72,8 +80,10 @@ function treePlaces(message: StartMessage): TreePlaces {
   }
 }
 
-async function listen(message: StartMessage, passthrough: boolean): Promise<void> {
-  const client = tree as TreeAsker
+async function listen(passthrough: boolean): Promise<void> {
+  if (!tree || !served) throw new Error('nothing is served yet')
+  const client = tree
+  const message = served
   const handlers: ControlHandlers = {
     ...treeHandlers(client, toBytesText(message.mount)),
     async status() {

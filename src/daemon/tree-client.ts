@@ -22,15 +22,31 @@ export class TreeClient implements TreeAsker {
   readonly #one = allocateNative(8)
   readonly #waiting = new Map<number, { resolve(value: unknown): void; reject(error: Error): void }>()
   #lastId = 0
+  #loaded: () => void = () => {}
+  readonly loaded = new Promise<void>((resolve) => {
+    this.#loaded = resolve
+  })
 
-  constructor(places: TreePlaces, events: TreeEvents) {
+  /** Starts the thread, which loads what it needs and then waits for `start`: `loaded` resolves. */
+  constructor(events: TreeEvents) {
     this.#wakeFd = eventfd(0, EFD_CLOEXEC_NONBLOCK)
     this.#one.view.setBigUint64(0, 1n, true)
     this.#worker = new Worker(new URL('./tree-thread.ts', import.meta.url), {
-      workerData: { places, wakeFd: this.#wakeFd } satisfies TreeThreadData,
+      workerData: { wakeFd: this.#wakeFd } satisfies TreeThreadData,
     })
     this.#worker.on('message', (message: FromTree) => this.#receive(message, events))
     this.#worker.on('error', (error: Error) => events.failed(error))
+  }
+
+  /** The thread serves the mount from now on. */
+  start(places: TreePlaces): void {
+    this.#send({ type: 'start', places })
+  }
+
+  /** The thread is not needed. */
+  async terminate(): Promise<void> {
+    this.#worker.removeAllListeners()
+    await this.#worker.terminate()
   }
 
   ask<N extends TreeRequestName>(
@@ -55,6 +71,9 @@ export class TreeClient implements TreeAsker {
 
   #receive(message: FromTree, events: TreeEvents): void {
     switch (message.type) {
+      case 'loaded':
+        this.#loaded()
+        return
       case 'ready':
         events.ready(message.resend, message.passthrough)
         return

@@ -62,10 +62,14 @@ export function answerTreeRequests(core: TreeCore): TreeRequests {
 }
 
 /** Message to the tree thread. */
-export type ToTree = { type: 'stop' } | { type: 'ask'; id: number; name: TreeRequestName; args: unknown[] }
+export type ToTree =
+  | { type: 'start'; places: TreePlaces }
+  | { type: 'stop' }
+  | { type: 'ask'; id: number; name: TreeRequestName; args: unknown[] }
 
 /** Message from the tree thread. */
 export type FromTree =
+  | { type: 'loaded' }
   | { type: 'ready'; resend: boolean; passthrough: boolean }
   | { type: 'answer'; id: number; value: unknown }
   | {
@@ -93,5 +97,4 @@ export interface TreePlaces {
 export interface TreeThreadData {
   /** An eventfd that tells of messages. */
   readonly wakeFd: number
-  readonly places: TreePlaces
 }

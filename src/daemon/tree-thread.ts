@@ -1,45 +1,61 @@
-import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads'
+import { type MessagePort, parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads'
 import { runKernelLoop } from '../../mount/kernel/loop.ts'
 import { CosmosError } from '../errors.ts'
 import { buildTree } from './build-tree.ts'
 import { FUSE_FD } from './handover.ts'
-import { answerTreeRequests, type FromTree, type ToTree, type TreeThreadData } from './tree-requests.ts'
+import {
+  answerTreeRequests,
+  type FromTree,
+  type ToTree,
+  type TreePlaces,
+  type TreeRequests,
+  type TreeThreadData,
+} from './tree-requests.ts'
 
 /**
  * The tree thread: owns the access tree and the cosmosdb, and runs the driver's blocking loop (design §8).
- * The main thread's messages are taken when its eventfd wakes the loop.
+ * It loads what it needs and waits for `start`; from then on the main thread's messages are taken when its eventfd
+ * wakes the loop.
  */
 
-const data = workerData as TreeThreadData
-const port = parentPort
-if (!port) throw new Error('the tree thread is started by the daemon')
+const { wakeFd } = workerData as TreeThreadData
+if (!parentPort) throw new Error('the tree thread is started by the daemon')
+const port: MessagePort = parentPort
 
-const { tree, memory } = buildTree(data.places)
-const requests = answerTreeRequests(tree)
-
-const how = runKernelLoop({
-  fuseFd: FUSE_FD,
-  wakeFd: data.wakeFd,
-  state: memory,
-  tree,
-  onReady: ({ resend, passthrough }) => tell({ type: 'ready', resend, passthrough }),
-  onWake: answerAll,
-  everyName: () => tree.everyName(),
+port.once('message', (message: ToTree) => {
+  if (message.type === 'start') serve(message.places)
+  else tell({ type: 'ended', how: 'stopped' })
 })
-tell({ type: 'ended', how })
+tell({ type: 'loaded' })
 
-/** Answers what the main thread has asked; false when it wants the loop to end. */
-function answerAll(): boolean {
-  for (let got = receiveMessageOnPort(port as NonNullable<typeof port>); got; ) {
-    const message = got.message as ToTree
-    if (message.type === 'stop') return false
-    answer(message)
-    got = receiveMessageOnPort(port as NonNullable<typeof port>)
-  }
-  return true
+/** Serves the mount; holds the thread until the daemon is to stop, or the mount is gone. */
+function serve(places: TreePlaces): void {
+  const { tree, memory } = buildTree(places)
+  const requests = answerTreeRequests(tree)
+  const how = runKernelLoop({
+    fuseFd: FUSE_FD,
+    wakeFd,
+    state: memory,
+    tree,
+    onReady: ({ resend, passthrough }) => tell({ type: 'ready', resend, passthrough }),
+    onWake: () => answerAll(requests),
+    everyName: () => tree.everyName(),
+  })
+  tell({ type: 'ended', how })
 }
 
-function answer(message: Extract<ToTree, { type: 'ask' }>): void {
+/** Answers what the main thread has asked; false when it wants the loop to end. */
+function answerAll(requests: TreeRequests): boolean {
+  for (;;) {
+    const received = receiveMessageOnPort(port) as { message: ToTree } | undefined
+    if (!received) return true
+    const { message } = received
+    if (message.type === 'stop') return false
+    if (message.type === 'ask') answer(requests, message)
+  }
+}
+
+function answer(requests: TreeRequests, message: Extract<ToTree, { type: 'ask' }>): void {
   const { id, name, args } = message
   try {
     const ask = requests[name] as (...args: unknown[]) => unknown
@@ -54,5 +70,5 @@ function answer(message: Extract<ToTree, { type: 'ask' }>): void {
 }
 
 function tell(message: FromTree): void {
-  port?.postMessage(message)
+  port.postMessage(message)
 }

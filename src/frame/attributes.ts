@@ -1,4 +1,5 @@
 import {
+  AT_EMPTY_PATH,
   IN_ATTRIB,
   IN_MODIFY,
   O_CLOEXEC,
@@ -43,7 +44,6 @@ import { descriptorPath, toBytesText } from './paths.ts'
 import { propertyOfFrame } from './properties.ts'
 
 const EMPTY = allocateNative(1)
-const AT_EMPTY_PATH = 0x1000
 const times = allocateNative(32)
 const statfsBuffer = allocateNative(160)
 

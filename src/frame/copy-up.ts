@@ -1,5 +1,7 @@
 import { chownSync, mkdirSync, statSync } from 'node:fs'
 import {
+  AT_EMPTY_PATH,
+  AT_FDCWD,
   AT_SYMLINK_FOLLOW,
   IN_ATTRIB,
   IN_CREATE,
@@ -47,7 +49,6 @@ import { descriptorPath, pathBytes } from './paths.ts'
  */
 
 const O_TMPFILE = 0o20000000 | O_DIRECTORY
-const AT_EMPTY_PATH = 0x1000
 /** Larger files are copied by another thread. */
 const INLINE_BYTES = 4 * 1024 * 1024
 const EMPTY = allocateNative(1)
@@ -225,7 +226,7 @@ function copyFile(
   copyXattrs(lower, copy.to)
   fchmod(copy.to, mode & 0o7777)
   if (core.stat.descriptor(lower) === 0) setTimes(core, copy.to)
-  return linkat(-100, descriptorPath(copy.to), parent, core.nameOf(slot).address, AT_SYMLINK_FOLLOW)
+  return linkat(AT_FDCWD, descriptorPath(copy.to), parent, core.nameOf(slot).address, AT_SYMLINK_FOLLOW)
 }
 
 /** Copies content in place, holes as zeros only where the system can't do better: 0 or `-errno`. */

@@ -1,5 +1,6 @@
 import type { LayersStore } from '../cosmosdb/layers-store.ts'
 import {
+  AT_FDCWD,
   IN_ATTRIB,
   IN_CREATE,
   IN_MODIFY,
@@ -170,7 +171,7 @@ export class TreeCore {
     this.watches = new WatchTable(this.frames)
     this.merged = new MergedDirectories(this)
     const root = cString('/')
-    this.stat.child(-100, root.address)
+    this.stat.child(AT_FDCWD, root.address)
     this.#rootDevice = this.stat.device
     if (!parts.memory.inherited) {
       const slot = this.frames.allocate(ANCHOR, ROOT_NODE, ROOT_NODE)
@@ -187,7 +188,7 @@ export class TreeCore {
     this.#binds.clear()
     for (const bind of this.store.binds()) {
       const path = cString(Buffer.from(bind.local, 'latin1'))
-      if (this.stat.child(-100, path.address) < 0) continue
+      if (this.stat.child(AT_FDCWD, path.address) < 0) continue
       this.#binds.set(this.#identityText(), { id: bind.id, path: bind.path })
     }
   }
@@ -682,7 +683,7 @@ export class TreeCore {
     const stack = this.stackOf(slot)
     if (!stack.single) return this.merged.firstFd(slot)
     const path = cString(Buffer.from(stack.layers[0]?.path ?? '/', 'latin1'))
-    const fd = openat(-100, path.address, O_PATH | O_DIRECTORY | O_CLOEXEC, 0)
+    const fd = openat(AT_FDCWD, path.address, O_PATH | O_DIRECTORY | O_CLOEXEC, 0)
     if (fd < 0) return fd
     if (this.stat.descriptor(fd) < 0) return -EIO
     this.frames.setIdentity(slot, this.stat.device, this.stat.inoLow, this.stat.inoHigh, 0, 0)

@@ -1,4 +1,5 @@
 import {
+  AT_FDCWD,
   AT_REMOVEDIR,
   AT_SYMLINK_FOLLOW,
   IN_ATTRIB,
@@ -121,7 +122,7 @@ export function link(core: TreeCore, node: NodeId, newParent: NodeId, newName: N
   if (fd < 0) return fd
   if (!core.alreadyMade) {
     beginMaking(core, MADE)
-    const result = linkat(-100, descriptorPath(fd), directory, newName.address, AT_SYMLINK_FOLLOW)
+    const result = linkat(AT_FDCWD, descriptorPath(fd), directory, newName.address, AT_SYMLINK_FOLLOW)
     if (result < 0) return result
     core.ownChange(IN_CREATE, newParent, newName)
     core.ownChange(IN_ATTRIB, frames.parent(node), core.ownName(node))

@@ -1,4 +1,4 @@
-import { O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, O_PATH } from '../os/constants.ts'
+import { AT_FDCWD, O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, O_PATH } from '../os/constants.ts'
 import { ENOENT, ENOTDIR } from '../os/errno.ts'
 import { close, openat } from '../os/libc.ts'
 import { cString } from '../os/memory.ts'
@@ -149,7 +149,7 @@ export class MergedDirectories {
       if (layer > stack.local && whiteout) break
       if (at === path) {
         const name = cString(Buffer.from(root, 'latin1'))
-        fds[layer] = openat(-100, name.address, O_PATH | O_DIRECTORY | O_CLOEXEC, 0)
+        fds[layer] = openat(AT_FDCWD, name.address, O_PATH | O_DIRECTORY | O_CLOEXEC, 0)
         if (fds[layer]! < 0) complete = false
       } else if (parent && parent.fds[layer]! >= 0) {
         const fd = openat(parent.fds[layer]!, core.nameOf(slot).address, OPEN_DIRECTORY, 0)

@@ -1,4 +1,5 @@
 import {
+  AT_EMPTY_PATH,
   AT_NO_AUTOMOUNT,
   AT_STATX_DONT_SYNC,
   AT_SYMLINK_NOFOLLOW,
@@ -99,7 +100,6 @@ export class Stat {
   }
 }
 
-const AT_EMPTY_PATH = 0x1000
 const FLAGS = AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT
 const MASK = STATX_BASIC_STATS | STATX_BTIME
 const EMPTY = allocateNative(1)
