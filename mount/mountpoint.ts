@@ -1,5 +1,14 @@
 import { spawn } from 'node:child_process'
-import { accessSync, constants, existsSync, lstatSync, mkdirSync, opendirSync, readlinkSync, rmdirSync } from 'node:fs'
+import {
+  accessSync,
+  constants,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  opendirSync,
+  readlinkSync,
+  rmdirSync,
+} from 'node:fs'
 import { dirname, join } from 'node:path'
 import { CosmosError } from '../src/errors.ts'
 import { cosmosMountOf, isWithin, readMountinfo } from './mountinfo.ts'

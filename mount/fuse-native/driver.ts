@@ -110,7 +110,8 @@ class Driver implements FuseNativeMount {
   async stop(): Promise<void> {
     if (this.#ended) return
     this.#end()
-    await unmount(this.#mountPoint.path)
+    // The supervisor may have been first.
+    if (this.#mountPoint.exists()) await unmount(this.#mountPoint.path)
     this.#letGo()
   }
 

@@ -83,8 +83,8 @@ interface Thread {
 
 /**
  * Runs the work that could hold up the tree thread. Until its reply is written a request stays unanswered for the
- * kernel, so a daemon that dies on the way loses nothing. A thread takes a tenth of a second to start: the first is
- * started ahead (`start`), the other when it is needed.
+ * kernel, so a daemon that dies on the way loses nothing. A thread takes a tenth of a second to start: `start` does it
+ * ahead.
  */
 export class BlockingPool {
   /** Readable when a job is done. */
@@ -97,9 +97,9 @@ export class BlockingPool {
     this.#fuseFd = fuseFd
   }
 
-  /** Starts the first thread, if there is none. */
+  /** Starts the threads that are not there yet. */
   start(): void {
-    if (this.#threads.length === 0) this.#addThread()
+    while (this.#threads.length < THREADS) this.#addThread()
   }
 
   /** Jobs that have not been taken back. */

@@ -43,6 +43,8 @@ export interface KernelLoopOptions {
   state: { readonly words: Uint32Array }
   /** Answers false to end the loop between two requests. */
   onWake(): boolean
+  /** Threads for what blocks, started ahead. */
+  pool?: BlockingPool
   /** The tree can be used: INIT is answered, or this daemon has taken over. */
   onReady?(negotiated: Negotiated): void
   /** Names that the kernel may have cached, for kernels that cannot expire all at once (before 7.44). */
@@ -82,7 +84,7 @@ class KernelLoop {
     const beforeData = IN_HEADER_SIZE + WRITE_IN_SIZE
     this.#request = new RequestReader(allocateMessage(beforeData + MAX_WRITE + 4096, beforeData))
     this.#reply = new ReplyWriter(fuseFd, this.#log)
-    this.#pool = new BlockingPool(fuseFd)
+    this.#pool = options.pool ?? new BlockingPool(fuseFd)
     const allowed = allowedByProcess()
     const context = createContext(tree, this.#request, this.#reply, this.#log, allowed, (negotiated) => {
       context.negotiated = negotiated

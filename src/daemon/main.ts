@@ -1,4 +1,5 @@
 import { existsSync } from 'node:fs'
+import { flushCompileCache } from 'node:module'
 import { hostname } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { packageVersion } from '../cli/version.ts'
@@ -9,7 +10,7 @@ import { ControlServer } from './control-server.ts'
 import type { ControlHandlers } from './handlers.ts'
 import type { StartMessage, ToDaemon, ToSupervisor } from './handover.ts'
 import { findInstance, prepareInstance } from './instance.ts'
-import { toWire } from './protocol.ts'
+import { toWire, toWireError } from './protocol.ts'
 import { TreeClient } from './tree-client.ts'
 import { treeHandlers } from './tree-handlers.ts'
 import type { TreeAsker, TreeEvents, TreePlaces } from './tree-requests.ts'
@@ -25,29 +26,36 @@ const startedAt = Math.floor(Date.now() / 1000)
 let tree: TreeAsker | undefined
 let served: StartMessage | undefined
 
-process.on('disconnect', () => process.exit(1))
+// Without its supervisor the mount is lost. An exit would wait for the threads, which may be in a system call.
+process.on('disconnect', () => process.kill(process.pid, 'SIGKILL'))
 process.on('message', (message: ToDaemon) => {
-  if (message.type === 'start') start(message).catch((error: unknown) => fail(describeError(error)))
+  if (message.type === 'start') start(message).catch((error: unknown) => fail('start', error))
   else if (tree) tree.stop()
   else process.exit(0)
 })
 // Ctrl-C in the terminal reaches the whole process group; the supervisor decides what it means.
 process.on('SIGINT', () => {})
 process.on('SIGTERM', () => tell({ type: 'down' }))
+// It is for this process and its threads, not for programs that it starts.
+delete process.env.NODE_COMPILE_CACHE
 prepareInstance(instance)
 
 const events: TreeEvents = {
   ready: (resend, passthrough) => {
     listen(passthrough).then(
-      () => tell({ type: 'ready', resend, passthrough }),
-      (error: unknown) => fail(`control socket: ${describeError(error)}`),
+      () => {
+        tell({ type: 'ready', resend, passthrough })
+        // A daemon that is killed would never write what it compiled.
+        flushCompileCache()
+      },
+      (error: unknown) => fail('control socket', error),
     )
   },
   ended: (how) => {
     if (how === 'unmounted') tell({ type: 'unmounted' })
     process.exit(0)
   },
-  failed: (error) => fail(`tree: ${error.stack ?? describeError(error)}`),
+  failed: (error) => fail('tree', error),
 }
 /** Loaded before it is needed, so that a spare daemon takes over at once and a broken one never does. */
 const kernelTree = new TreeClient(events)
@@ -102,7 +110,7 @@ async function listen(passthrough: boolean): Promise<void> {
     },
     async down({ force }) {
       const busy = force ? [] : await findBusy(message.mount)
-      setImmediate(() => tell({ type: 'down' }))
+      setImmediate(() => tell({ type: 'down', force }))
       return { busy }
     },
     async reload() {
@@ -135,7 +143,11 @@ function tell(message: ToSupervisor): void {
   process.send?.(message)
 }
 
-function fail(line: string): void {
-  console.error(line)
-  process.exit(1)
+/** Tells why, and ends at once, whatever the threads wait for; the supervisor sees to the next daemon. */
+function fail(what: string, error: unknown): void {
+  console.error(`${what}: ${error instanceof Error && error.stack ? error.stack : describeError(error)}`)
+  const end = (): void => {
+    process.kill(process.pid, 'SIGKILL')
+  }
+  if (!process.send?.({ type: 'failed', error: toWireError(error) } satisfies ToSupervisor, end)) end()
 }

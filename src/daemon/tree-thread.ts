@@ -1,4 +1,5 @@
 import { type MessagePort, parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads'
+import { BlockingPool } from '../../mount/kernel/blocking.ts'
 import { runKernelLoop } from '../../mount/kernel/loop.ts'
 import { CosmosError } from '../errors.ts'
 import { buildTree } from './build-tree.ts'
@@ -26,6 +27,9 @@ port.once('message', (message: ToTree) => {
   if (message.type === 'start') serve(message.places)
   else tell({ type: 'ended', how: 'stopped' })
 })
+/** Started before they are needed: a daemon that takes over has requests waiting for them. */
+const pool = new BlockingPool(FUSE_FD)
+pool.start()
 tell({ type: 'loaded' })
 
 /** Serves the mount; holds the thread until the daemon is to stop, or the mount is gone. */
@@ -35,6 +39,7 @@ function serve(places: TreePlaces): void {
   const how = runKernelLoop({
     fuseFd: FUSE_FD,
     wakeFd,
+    pool,
     state: memory,
     tree,
     onReady: ({ resend, passthrough }) => tell({ type: 'ready', resend, passthrough }),

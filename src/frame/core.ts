@@ -615,6 +615,14 @@ export class TreeCore {
     this.services.invalidate.everything()
   }
 
+  /** Disks were mounted or unmounted: every way to a frame may lead elsewhere. */
+  mountsChanged(): void {
+    this.devices.forget()
+    this.descriptors.dropAll()
+    this.merged.clear()
+    this.services.invalidate.everything()
+  }
+
   /** Between operations: closes what no operation uses. */
   trim(): void {
     this.descriptors.trim()

@@ -44,6 +44,14 @@ export class DescriptorCache {
     close(fd)
   }
 
+  /** Closes all but what nameless frames have; between operations only. */
+  dropAll(): void {
+    for (const slot of this.#queue.slice(this.#head))
+      if (this.#frames.exists(slot) && !this.#frames.hasFlag(slot, FLAG_NAMELESS)) this.drop(slot)
+    this.#queue = []
+    this.#head = 0
+  }
+
   /** Between operations: closes the oldest beyond the capacity; those of nameless frames are all that is left of them. */
   trim(): void {
     while (this.#queue.length - this.#head > this.#capacity) {

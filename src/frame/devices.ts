@@ -42,7 +42,7 @@ const FRESH = 100
 
 export class DeviceTable {
   #classes = new Map<number, DeviceClass>()
-  #readAt = 0
+  #readAt = Number.NEGATIVE_INFINITY
 
   /** The class of a device, given as in `Stat.device`. */
   classOf(device: number): DeviceClass {
@@ -50,6 +50,12 @@ export class DeviceTable {
     // Anonymous devices (major 0) are used again for other mounts; a disk's are not.
     if (device >>> 20 === 0 ? now - this.#readAt > FRESH : !this.#classes.has(device)) this.#read(now)
     return this.#classes.get(device) ?? 'local'
+  }
+
+  /** What was read of mounts is not true any more. */
+  forget(): void {
+    this.#readAt = Number.NEGATIVE_INFINITY
+    this.#classes.clear()
   }
 
   #read(now: number): void {

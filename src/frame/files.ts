@@ -13,6 +13,7 @@ import {
   O_NOFOLLOW,
   O_RDONLY,
   O_TRUNC,
+  O_WRONLY,
   S_IFMT,
   S_IFREG,
 } from '../os/constants.ts'
@@ -84,9 +85,9 @@ export function open(core: TreeCore, node: NodeId, flags: number): number {
       core.ownChange(IN_MODIFY | IN_ATTRIB, frames.parent(node), core.ownName(node))
   }
   opened.backingId = passthrough(core, node, fd, writes)
+  if (opened.backingId < 0) return opened.backingId
   let own = -1
-  if (opened.backingId <= 0) {
-    opened.backingId = 0
+  if (opened.backingId === 0) {
     own = libc.open(descriptorPath(fd), reopenFlags(flags), 0)
     if (own < 0) return own
   }
@@ -111,7 +112,7 @@ function finishOpen(core: TreeCore, node: NodeId, flags: number, own: number): n
   return 0
 }
 
-/** The backing id by which the kernel reads and writes a file itself; 0 where it must ask. */
+/** The backing id by which the kernel reads and writes a file itself; 0 where it must ask; `-errno` of the open. */
 function passthrough(core: TreeCore, node: NodeId, fd: number, writes: boolean): number {
   const { frames } = core
   const service = core.services.passthrough
@@ -125,10 +126,11 @@ function passthrough(core: TreeCore, node: NodeId, fd: number, writes: boolean):
   }
   // The kernel does not clear setuid and setgid where it writes by itself.
   if (losesPrivileges) return 0
-  const readable = libc.open(descriptorPath(fd), O_RDONLY | O_CLOEXEC | O_NOCTTY, 0)
-  if (readable < 0) return 0
-  const id = service.register(readable)
-  libc.close(readable)
+  // Opened as it will be: a read-only disk or a running program refuse here.
+  const backing = libc.open(descriptorPath(fd), (writes ? O_WRONLY : O_RDONLY) | O_CLOEXEC | O_NOCTTY, 0)
+  if (backing < 0) return backing
+  const id = service.register(backing)
+  libc.close(backing)
   if (id <= 0) return 0
   frames.setBacking(node, id)
   frames.setFlag(node, FLAG_PASSTHROUGH)

@@ -6,6 +6,7 @@ import { link, mkdir, mknod, rmdir, symlink, unlink } from './entries.ts'
 import * as files from './files.ts'
 import { Listings } from './listing.ts'
 import { lookup } from './lookup.ts'
+import { MountWatch } from './mount-watch.ts'
 import type {
   AttributeChange,
   DirectorySink,
@@ -21,10 +22,12 @@ import { getxattr, listxattr, removexattr, setxattr } from './xattrs.ts'
 /** The access tree: what the drivers serve. Each group of operations has its file; this is their index. */
 export class AccessTree extends TreeCore implements TreeOperations {
   readonly #listings: Listings
+  readonly #mountWatch: MountWatch
 
   constructor(parts: TreeParts) {
     super(parts)
     this.#listings = new Listings(this)
+    this.#mountWatch = new MountWatch(this.watches.descriptor)
   }
 
   protected override freed(slot: NodeId): void {
@@ -50,9 +53,10 @@ export class AccessTree extends TreeCore implements TreeOperations {
   }
 
   get watchDescriptor(): number {
-    return this.watches.descriptor
+    return this.#mountWatch.descriptor
   }
   drainWatches(): void {
+    if (this.#mountWatch.mountsChanged()) this.mountsChanged()
     this.watches.drain(this, 8)
     this.trim()
   }

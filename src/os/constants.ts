@@ -3,6 +3,7 @@
 const arm = process.arch === 'arm64'
 
 export const O_RDONLY = 0
+export const O_WRONLY = 1
 export const O_RDWR = 2
 export const O_ACCMODE = 3
 export const O_CREAT = 0o100

@@ -509,7 +509,8 @@ function sqlite(path: string, who: string): Workload {
 function setUp(act: () => void): void {
   for (let tries = 1; ; tries++)
     try {
-      return act()
+      act()
+      return
     } catch (error) {
       if (tries === 1000 || (error as { code?: string }).code !== 'SQLITE_BUSY') throw error
     }

@@ -5,6 +5,7 @@ import { existsSync, mkdirSync, readFileSync, statSync, symlinkSync, writeFileSy
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { findInstance } from '../../src/daemon/instance.ts'
 import {
   CosmosInstance,
   hostDirectory,
@@ -32,7 +33,12 @@ describe.each([
 
   const isMounted = () =>
     mountPoints().some(({ path, type }) => path === instance.mount && type === 'fuse.cosmos')
-  const isOver = (pids: number[]) => waitFor(`the end of ${pids}`, () => !pids.some(isRunning))
+  const isOver = (pids: number[]) =>
+    waitFor('the end of its processes', () => {
+      const left = pids.filter(isRunning)
+      if (left.length > 0) throw new Error(left.map((pid) => `${pid} runs: ${commandOf(pid)}`).join())
+      return true
+    })
 
   test('up mounts, and a second up attaches', async () => {
     const first = await instance.up()
@@ -82,7 +88,11 @@ describe.each([
   test('down while busy detaches, and names who is busy', async () => {
     await instance.up()
     const identity = instance.uid === undefined ? {} : { uid: instance.uid, gid: instance.uid }
-    const shell = spawn('/bin/sh', ['-c', 'echo in; read x'], { cwd: instance.inMount(''), ...identity })
+    // It goes there itself: root may not enter an ordinary user's mount.
+    const shell = spawn('/bin/sh', ['-c', 'cd "$1" && echo in; read x', 'sh', instance.inMount('')], {
+      cwd: '/',
+      ...identity,
+    })
     try {
       await once(shell.stdout, 'data')
       const down = await instance.cosmos(['down'])
@@ -314,13 +324,8 @@ function commandOf(pid: number): string {
   }
 }
 
-/** The control socket, found where the kernel lists Unix sockets. */
+/** Where this instance's control socket is. */
 function controlSocket(): { socket: string; directory: string } {
-  const runtime = instance.env.XDG_RUNTIME_DIR ?? ''
-  const line = readFileSync('/proc/net/unix', 'utf8')
-    .split('\n')
-    .find((each) => each.includes(` ${runtime}/`) && each.endsWith('/control'))
-  const socket = line?.slice(line.indexOf(runtime)) ?? ''
-  expect(socket).not.toBe('')
-  return { socket, directory: join(socket, '..') }
+  const { controlSocket: socket, runtime: directory } = findInstance(instance.env)
+  return { socket, directory }
 }

@@ -23,7 +23,9 @@ export async function waitFor<T>(
       last = error
     }
     if (performance.now() > deadline)
-      throw new Error(`waited ${patience} ms in vain for: ${what}`, last === undefined ? {} : { cause: last })
+      throw new Error(
+        `waited ${patience} ms in vain for: ${what}${last instanceof Error ? ` (${last.message})` : ''}`,
+      )
     await delay(10)
   }
 }
