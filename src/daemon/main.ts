@@ -6,6 +6,7 @@ import { packageVersion } from '../cli/version.ts'
 import { describeError } from '../errors.ts'
 import { toBytesText } from '../frame/paths.ts'
 import { findBusy } from './busy.ts'
+import { readConfiguration } from './configuration.ts'
 import { ControlServer } from './control-server.ts'
 import type { ControlHandlers } from './handlers.ts'
 import type { StartMessage, ToDaemon, ToSupervisor } from './handover.ts'
@@ -76,14 +77,16 @@ async function start(message: StartMessage): Promise<void> {
 }
 
 function treePlaces(message: StartMessage): TreePlaces {
+  const shipped = packagePath('cosm')
+  const { root } = readConfiguration(instance, shipped)
   return {
     home: toBytesText(instance.home),
-    root: toBytesText(instance.root),
+    root: toBytesText(root),
     database: instance.database,
     mount: toBytesText(message.mount),
     hostDirectory: toBytesText(`me@${hostname()}`),
     pathDirectories: programDirectories(message.mount).map(toBytesText),
-    shipped: toBytesText(packagePath('cosm')),
+    shipped: toBytesText(shipped),
     program: toBytesText(packagePath('bin/cosmos')),
   }
 }

@@ -15,6 +15,8 @@ import {
 import { hostname, tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { ControlClient } from '../../src/daemon/client.ts'
+import { findInstance } from '../../src/daemon/instance.ts'
 import { type Result, type RunOptions, run } from './run.ts'
 import { waitFor } from './wait.ts'
 
@@ -152,6 +154,17 @@ export class CosmosInstance {
 
   async status(): Promise<Status> {
     return JSON.parse(await this.tell('status', '--json')) as Status
+  }
+
+  /** The daemon's process, asked without a process of its own where that is allowed: a test may ask often. */
+  async daemon(): Promise<number> {
+    if (this.uid !== undefined) return (await this.status()).pid
+    const client = new ControlClient(findInstance(this.env))
+    try {
+      return (await client.call('status', {})).pid
+    } finally {
+      client.close()
+    }
   }
 
   /** Where the mount shows an absolute path of the host. */
