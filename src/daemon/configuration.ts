@@ -36,8 +36,7 @@ function firstRootUrl(files: readonly string[]): string | undefined {
     if (!existsSync(file)) continue
     const { root } = parseFile(file)
     if (root === undefined) continue
-    if (typeof root !== 'object' || root instanceof Date || Array.isArray(root))
-      throw new CosmosError('EINVAL', file, '`root` is not a table')
+    if (!isTable(root)) throw new CosmosError('EINVAL', file, '`root` is not a table')
     const { url } = root
     if (url !== undefined && typeof url !== 'string')
       throw new CosmosError('EINVAL', file, '`root.url` is not text')
@@ -46,7 +45,11 @@ function firstRootUrl(files: readonly string[]): string | undefined {
   return undefined
 }
 
-function parseFile(file: string): ReturnType<typeof parse> {
+function isTable(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+function parseFile(file: string): Record<string, unknown> {
   try {
     return parse(readFileSync(file, 'utf8'))
   } catch (error) {
