@@ -32,9 +32,9 @@ import {
   ANCHOR,
   BACKED,
   FLAG_ANSWERED,
-  FLAG_FRESH,
   FLAG_KEPT,
   FLAG_NAMELESS,
+  FLAG_NO_CAPABILITIES,
   FLAG_PASSTHROUGH,
   FLAG_WRITABLE,
   FrameTable,
@@ -600,7 +600,7 @@ export class TreeCore {
     const child = frames.find(frames.context(slot), stat.device, stat.inoLow, stat.inoHigh)
     if (child === 0) return
     const passthrough = frames.hasFlag(child, FLAG_PASSTHROUGH)
-    if ((mask & IN_ATTRIB) !== 0) frames.clearFlag(child, FLAG_FRESH)
+    if ((mask & IN_ATTRIB) !== 0) frames.clearFlag(child, FLAG_NO_CAPABILITIES)
     if (passthrough && frames.hasFlag(child, FLAG_WRITABLE) && (mask & IN_MODIFY) !== 0) {
       // Mostly the kernel's own writing, of which it knows; while it goes on attributes are given for a short time only.
       if (!frames.hasFlag(child, FLAG_ANSWERED)) return

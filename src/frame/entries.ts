@@ -201,11 +201,14 @@ export function removed(core: TreeCore, slot: NodeId, parent: NodeId, name: Name
   if (last) core.merged.drop(slot)
 }
 
-/** Hides what lower layers have at a name, and what was hidden below it is hidden by that. */
-export function addWhiteout(core: TreeCore, parent: NodeId, stack: Stack, name: Name): void {
-  const directory = core.pathInStack(parent)
-  const path = directory === '' ? nameText(name) : `${directory}/${nameText(name)}`
-  if (!stack.whiteouts.has(path)) {
+/**
+ * Hides what lower layers have at a name, and what was hidden below it is hidden by that. True when it was not
+ * hidden before.
+ */
+export function addWhiteout(core: TreeCore, parent: NodeId, stack: Stack, name: Name): boolean {
+  const path = pathOf(core, parent, name)
+  const added = !stack.whiteouts.has(path)
+  if (added) {
     core.store.addWhiteout(stack.key, path)
     stack.whiteouts.add(path)
   }
@@ -214,6 +217,19 @@ export function addWhiteout(core: TreeCore, parent: NodeId, stack: Stack, name: 
       core.store.removeWhiteout(stack.key, below)
       stack.whiteouts.delete(below)
     }
+  return added
+}
+
+/** Takes a whiteout back that hides a thing which stays after all. */
+export function removeWhiteout(core: TreeCore, parent: NodeId, stack: Stack, name: Name): void {
+  const path = pathOf(core, parent, name)
+  if (stack.whiteouts.delete(path)) core.store.removeWhiteout(stack.key, path)
+}
+
+/** Path of a name below its stack's root. */
+function pathOf(core: TreeCore, parent: NodeId, name: Name): string {
+  const directory = core.pathInStack(parent)
+  return directory === '' ? nameText(name) : `${directory}/${nameText(name)}`
 }
 
 export function forgetCopied(core: TreeCore, stack: Stack, device: number, ino: string): void {

@@ -39,8 +39,8 @@ import { beginMaking, CREATED, placeForNew } from './entries.ts'
 import {
   ANCHOR,
   BACKED,
-  FLAG_FRESH,
   FLAG_NAMELESS,
+  FLAG_NO_CAPABILITIES,
   FLAG_PASSTHROUGH,
   FLAG_WRITABLE,
   PROPERTY,
@@ -194,7 +194,7 @@ export function create(core: TreeCore, parent: NodeId, name: Name, flags: number
   if (own < 0) libc.close(fd)
   const result = finishOpen(core, slot, flags, own)
   if (result < 0) return result
-  frames.setFlag(slot, core.isWatched(parent) ? FLAG_WRITABLE | FLAG_FRESH : FLAG_WRITABLE)
+  frames.setFlag(slot, core.isWatched(parent) ? FLAG_WRITABLE | FLAG_NO_CAPABILITIES : FLAG_WRITABLE)
   return core.answerEntry(slot, parent)
 }
 

@@ -41,8 +41,8 @@ export const FLAG_UNINDEXED = 8
 export const FLAG_KEPT = 16
 /** The kernel may hold attributes of it for long. */
 export const FLAG_ANSWERED = 32
-/** Made by this daemon's life, and no extended attribute was set since. */
-export const FLAG_FRESH = 128
+/** It is known to have no file capabilities, for as long as its directory is watched. */
+export const FLAG_NO_CAPABILITIES = 128
 /** Copied up while the kernel read the lower file: a write needs another node. */
 export const FLAG_SUPERSEDED = 64
 
@@ -459,7 +459,7 @@ export class FrameTable {
       const at = slot * 32
       this.#words.fill(0, at + NEXT, at + 32)
       this.setFlag(slot, FLAG_UNINDEXED)
-      this.clearFlag(slot, FLAG_FRESH)
+      this.clearFlag(slot, FLAG_NO_CAPABILITIES)
       for (let rest = this.#words[at + REST]!; rest !== 0; rest = this.#words[rest * 32 + 1]!) rests.add(rest)
     }
     rests.add(0)

@@ -25,7 +25,7 @@ import {
 import { renameat2 } from '../os/libc.ts'
 import { ensureLocal, localDirectory } from './copy-up.ts'
 import type { TreeCore } from './core.ts'
-import { addWhiteout, forgetCopied, prepareRemoval, removed } from './entries.ts'
+import { addWhiteout, forgetCopied, prepareRemoval, removed, removeWhiteout } from './entries.ts'
 import { ANCHOR, BACKED, FLAG_NAMELESS } from './frames.ts'
 import { isEmptyDirectory } from './listing.ts'
 import { programAt, specialDirectory } from './lookup.ts'
@@ -95,16 +95,22 @@ export function rename(
     target.device === source.device
   if (target.layer >= 0 && !exchange && !same) prepareRemoval(core, target.slot, target.nlink)
   core.journal.begin(request.uniqueLow, request.uniqueHigh, RENAMED, source.inoLow, source.inoHigh, 0, 0)
-  const result = renameat2(from, name.address, to, newName.address, flags)
-  if (result < 0) return result
+  // Hidden first: a daemon that dies in between leaves nothing that comes up again from below.
+  let hiddenSource = false
+  let hiddenTarget = false
   if (!stack.single) {
-    const lower =
-      core.merged.lowerHas(parent, stack, name) || programAt(core, parent, nameText(name)) !== undefined
-    if (!exchange && !same && lower) addWhiteout(core, parent, stack, name)
+    if (!exchange && !same && (core.merged.lowerHas(parent, stack, name) || isProgram(core, parent, name)))
+      hiddenSource = addWhiteout(core, parent, stack, name)
     if (isDirectory(source) && core.merged.lowerHas(newParent, stack, newName))
-      addWhiteout(core, newParent, stack, newName)
-    core.merged.clear()
+      hiddenTarget = addWhiteout(core, newParent, stack, newName)
   }
+  const result = renameat2(from, name.address, to, newName.address, flags)
+  if (result < 0) {
+    if (hiddenSource) removeWhiteout(core, parent, stack, name)
+    if (hiddenTarget) removeWhiteout(core, newParent, stack, newName)
+    return result
+  }
+  if (!stack.single) core.merged.clear()
   core.ownChange(
     IN_MOVED_FROM | IN_MOVED_TO | IN_CREATE | IN_DELETE | IN_ATTRIB | IN_MODIFY,
     parent,
@@ -121,6 +127,10 @@ export function rename(
   moved(core, source.slot, newParent, newName)
   if (exchange) moved(core, target.slot, parent, name)
   return 0
+}
+
+function isProgram(core: TreeCore, parent: NodeId, name: Name): boolean {
+  return programAt(core, parent, nameText(name)) !== undefined
 }
 
 function isDirectoryFrame(core: TreeCore, slot: NodeId): boolean {

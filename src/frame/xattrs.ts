@@ -4,7 +4,7 @@ import * as libc from '../os/libc.ts'
 import { allocateNative } from '../os/memory.ts'
 import { ensureLocal } from './copy-up.ts'
 import type { TreeCore } from './core.ts'
-import { ANCHOR, BACKED, FLAG_FRESH } from './frames.ts'
+import { ANCHOR, BACKED, FLAG_NO_CAPABILITIES } from './frames.ts'
 import type { Name, NodeId } from './operations.ts'
 import { descriptorPath, nameIs, nameText, toBytesText } from './paths.ts'
 import { isPropertyName, nodeProperty } from './properties.ts'
@@ -22,10 +22,15 @@ const list = allocateNative(65536)
 export function getxattr(core: TreeCore, node: NodeId, name: Name, address: number, size: number): number {
   if (!core.frames.exists(node)) return -ESTALE
   if (isOurs(name)) return getProperty(core, node, name, address, size)
-  // The kernel asks before the first write to a file; there is none on a new one.
-  if (core.frames.hasFlag(node, FLAG_FRESH) && nameIs(name, 'security.capability')) return -ENODATA
+  // The kernel asks for capabilities at each start of a program, and before the first write to a file.
+  const capabilities = nameIs(name, 'security.capability')
+  if (capabilities && core.frames.hasFlag(node, FLAG_NO_CAPABILITIES)) return -ENODATA
   const fd = backing(core, node)
-  return fd < 0 ? fd : libc.getxattr(descriptorPath(fd), name.address, address, size)
+  if (fd < 0) return fd
+  const result = libc.getxattr(descriptorPath(fd), name.address, address, size)
+  if (capabilities && result === -ENODATA && core.isWatched(core.frames.parent(node)))
+    core.frames.setFlag(node, FLAG_NO_CAPABILITIES)
+  return result
 }
 
 export function setxattr(
@@ -46,7 +51,7 @@ export function setxattr(
   const again = request.resent && core.journal.find(request.uniqueLow, request.uniqueHigh, XATTR_CHANGED)
   core.journal.begin(request.uniqueLow, request.uniqueHigh, XATTR_CHANGED, 0, 0, 0, 0)
   const kept = again ? flags & ~(XATTR_CREATE | XATTR_REPLACE) : flags
-  core.frames.clearFlag(node, FLAG_FRESH)
+  core.frames.clearFlag(node, FLAG_NO_CAPABILITIES)
   const result = libc.setxattr(descriptorPath(fd), name.address, address, size, kept)
   if (result === -EEXIST && again) return 0
   attributesChanged(core, node)
