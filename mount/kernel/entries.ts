@@ -103,6 +103,15 @@ export function create(c: Context): number {
   return size < 0 ? size : c.reply.putOpened(c.tree.opened, size)
 }
 
+/** The name that comes with it is the kernel's own for a dentry without one. */
+export function tmpfile(c: Context): number {
+  const { request } = c
+  c.tree.request.umask = request.u32(CREATE_UMASK)
+  const result = c.tree.tmpfile(request.node, request.u32(CREATE_FLAGS), request.u32(CREATE_MODE))
+  const size = entry(c, result)
+  return size < 0 ? size : c.reply.putOpened(c.tree.opened, size)
+}
+
 /** Closes what nobody got. */
 export function forgetCreated(c: Context): void {
   if (c.tree.opened.handle !== 0) c.tree.release(c.tree.entryNode, c.tree.opened.handle)

@@ -14,6 +14,7 @@ import {
   rename2,
   rmdir,
   symlink,
+  tmpfile,
   unlink,
 } from './entries.ts'
 import * as files from './files.ts'
@@ -28,7 +29,7 @@ const noSuchIoctl: Handler = () => -ENOTTY
  * - flush: nothing is kept back at close;
  * - opendir, releasedir: directories need no handle, and the kernel caches what they list;
  * - access: the kernel checks by itself (default_permissions); locks: it keeps them by itself;
- * - bmap, poll, syncfs: the kernel has its own answer; tmpfile: the caller gets EOPNOTSUPP.
+ * - bmap, poll, syncfs: the kernel has its own answer.
  */
 export const OPERATIONS: readonly (Operation | undefined)[] = table([
   [abi.OP_LOOKUP, { name: 'LOOKUP', size: 0, handle: lookup, undo: forgetEntry }],
@@ -80,7 +81,7 @@ export const OPERATIONS: readonly (Operation | undefined)[] = table([
     { name: 'COPY_FILE_RANGE', size: 56, handle: files.copyFileRange, finish: files.putSize },
   ],
   [abi.OP_SYNCFS, { name: 'SYNCFS', size: 8, handle: notImplemented }],
-  [abi.OP_TMPFILE, { name: 'TMPFILE', size: 16, handle: notImplemented }],
+  [abi.OP_TMPFILE, { name: 'TMPFILE', size: 16, handle: tmpfile, undo: forgetCreated }],
   [abi.OP_STATX, { name: 'STATX', size: 24, handle: statx }],
   [
     abi.OP_COPY_FILE_RANGE_64,

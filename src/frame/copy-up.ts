@@ -10,6 +10,7 @@ import {
   O_DIRECTORY,
   O_RDONLY,
   O_RDWR,
+  O_TMPFILE,
   S_IFDIR,
   S_IFLNK,
   S_IFMT,
@@ -48,7 +49,6 @@ import { descriptorPath, pathBytes } from './paths.ts'
  * leaves nothing behind. It keeps its inode number.
  */
 
-const O_TMPFILE = 0o20000000 | O_DIRECTORY
 /** Larger files are copied by another thread. */
 const INLINE_BYTES = 4 * 1024 * 1024
 const EMPTY = allocateNative(1)

@@ -11,7 +11,9 @@ import {
   O_EXCL,
   O_NOCTTY,
   O_NOFOLLOW,
+  O_PATH,
   O_RDONLY,
+  O_TMPFILE,
   O_TRUNC,
   O_WRONLY,
   S_IFMT,
@@ -22,6 +24,7 @@ import {
   EAGAIN,
   EBADF,
   EEXIST,
+  EIO,
   EISDIR,
   ENFILE,
   ENOENT,
@@ -33,7 +36,7 @@ import * as libc from '../os/libc.ts'
 import { allocateNative } from '../os/memory.ts'
 import { clearPrivileges } from './attributes.ts'
 import { enterCaller, leaveCaller } from './caller.ts'
-import { ensureLocal } from './copy-up.ts'
+import { ensureLocal, localDirectory } from './copy-up.ts'
 import { HANDLE_KEPT, type TreeCore } from './core.ts'
 import { beginMaking, CREATED, placeForNew } from './entries.ts'
 import {
@@ -210,6 +213,36 @@ function passthroughOf(core: TreeCore, slot: NodeId, fd: number): number {
   frames.setBacking(slot, id)
   frames.setFlag(slot, FLAG_PASSTHROUGH)
   return id
+}
+
+/** A file without a name: its descriptor is all that it has until it gets one by `link`. */
+export function tmpfile(core: TreeCore, parent: NodeId, flags: number, mode: number): number {
+  const { frames, request } = core
+  if (!frames.exists(parent)) return -ESTALE
+  const directory = localDirectory(core, parent)
+  if (directory < 0) return directory
+  enterCaller(request)
+  const access = (flags & (O_ACCMODE | O_EXCL)) | O_TMPFILE | O_CLOEXEC
+  const fd = libc.open(descriptorPath(directory), access, mode & 0o7777)
+  leaveCaller(request)
+  if (fd < 0) return fd
+  const slot = frames.allocate(BACKED, parent, frames.context(parent))
+  const path = slot === 0 ? -ENFILE : libc.open(descriptorPath(fd), O_PATH | O_CLOEXEC, 0)
+  if (path < 0 || core.stat.descriptor(fd) < 0) {
+    libc.close(fd)
+    if (slot !== 0) core.settle(slot)
+    return path < 0 ? path : -EIO
+  }
+  frames.setType(slot, S_IFREG)
+  frames.setLayer(slot, core.localLayer(parent))
+  frames.setFlag(slot, FLAG_NAMELESS)
+  core.identify(slot)
+  core.descriptors.add(slot, path)
+  core.opened.backingId = passthroughOf(core, slot, fd)
+  const own = core.opened.backingId > 0 ? -1 : fd
+  if (own < 0) libc.close(fd)
+  const result = finishOpen(core, slot, flags, own)
+  return result < 0 ? result : core.answerEntry(slot, parent)
 }
 
 function openExisting(core: TreeCore, parent: NodeId, name: Name, flags: number): number {

@@ -216,6 +216,8 @@ export interface TreeOperations {
   open(node: NodeId, flags: number): number
   /** 0, with `opened`, `entryNode`, `attributes`, `validity`. */
   create(parent: NodeId, name: Name, flags: number, mode: number): number
+  /** A file without a name in a directory's file system (O_TMPFILE); results as of `create`. */
+  tmpfile(parent: NodeId, flags: number, mode: number): number
   /** Bytes read to `address`. */
   read(node: NodeId, handle: HandleId, address: number, size: number, position: number): number
   /**

@@ -105,6 +105,9 @@ export class AccessTree extends TreeCore implements TreeOperations {
   create(parent: NodeId, name: Name, flags: number, mode: number): number {
     return files.create(this, parent, name, flags, mode)
   }
+  tmpfile(parent: NodeId, flags: number, mode: number): number {
+    return files.tmpfile(this, parent, flags, mode)
+  }
   read(node: NodeId, handle: HandleId, address: number, size: number, position: number): number {
     return files.read(this, node, handle, address, size, position)
   }

@@ -18,6 +18,7 @@ export const O_DIRECTORY = arm ? 0o40000 : 0o200000
 export const O_NOFOLLOW = arm ? 0o100000 : 0o400000
 export const O_CLOEXEC = 0o2000000
 export const O_PATH = 0o10000000
+export const O_TMPFILE = 0o20000000 | O_DIRECTORY
 
 export const AT_FDCWD = -100
 export const AT_SYMLINK_NOFOLLOW = 0x100

@@ -17,7 +17,7 @@ const reloads = Math.ceil(kills / 4)
 const size = bytes(process.env.COSMOS_CHAOS_SIZE ?? '96M')
 /** From one kill to the next. */
 const INTERVAL_MS = 300
-/** No call may take longer. The goal is 1 s; the rest is for machines that are busy with other tests. */
+/** No call may take longer than the disk itself and this. The goal is 1 s; the rest is for busy machines. */
 const LONGEST_CALL_MS = 5000
 const TIMEOUT_MS = 60_000 + kills * 2000 + size / 10_000
 
@@ -85,7 +85,8 @@ class Crowd {
       } catch {
         this.#failed.push(name)
         const error = `ended (${signal ?? code}) without a report\n${complaint}`
-        return { name, rounds: 0, calls: 0, worst: { milliseconds: 0, call: '' }, error }
+        const none = { milliseconds: 0, call: '' }
+        return { name, rounds: 0, calls: 0, worst: none, raw: none, error }
       }
     })
     this.#members.push({
@@ -213,8 +214,10 @@ for (const { title, root = false, asUser = false, env = {}, ways } of settings)
           const said = slowest
             .slice(0, 3)
             .map(({ name, worst }) => `${name} ${worst.call} ${Math.round(worst.milliseconds)} ms`)
+          const disk = Math.max(...reports.map(({ raw }) => raw.milliseconds))
+          said.push(`on the raw disk meanwhile ${Math.round(disk)} ms`)
           await annotate(`${calls} calls; the slowest: ${said.join(', ')}`)
-          expect(slowest[0]?.worst.milliseconds, said.join(', ')).toBeLessThan(LONGEST_CALL_MS)
+          expect(slowest[0]?.worst.milliseconds, said.join(', ')).toBeLessThan(LONGEST_CALL_MS + disk)
         },
         TIMEOUT_MS,
       )

@@ -2,7 +2,16 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import * as ops from '../../src/frame/operations.ts'
 import { emptyAttributes } from '../../src/frame/statx.ts'
 import { DT_DIR, DT_LNK, DT_REG, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } from '../../src/os/constants.ts'
-import { EEXIST, EISDIR, ENODATA, ENOENT, ENOTDIR, ENOTEMPTY, ERANGE } from '../../src/os/errno.ts'
+import {
+  EEXIST,
+  EISDIR,
+  ENODATA,
+  ENOENT,
+  ENOTDIR,
+  ENOTEMPTY,
+  EOPNOTSUPP,
+  ERANGE,
+} from '../../src/os/errno.ts'
 import { viewOf } from '../../src/os/memory.ts'
 
 type Name = ops.Name
@@ -178,6 +187,10 @@ export class MemoryTree implements ops.TreeOperations {
     )
     this.opened.handle = this.entryNode
     return result
+  }
+  tmpfile(parent: number, flags: number, mode: number): number {
+    this.calls?.push(`tmpfile ${parent} ${flags.toString(8)} ${mode.toString(8)}`)
+    return -EOPNOTSUPP
   }
   read(id: number, handle: number, address: number, size: number, position: number): number {
     this.calls?.push(`read ${id} ${handle} ${size} ${position}`)

@@ -256,7 +256,7 @@ describe('what is not done', () => {
     ['IOCTL', 39, -25],
     ['POLL', 40, -38],
     ['SYNCFS', 50, -38],
-    ['TMPFILE', 51, -38],
+    ['TMPFILE', 51, -95],
     ['an operation of tomorrow', 4711, -38],
     ['DESTROY', 38, 0],
   ])('%s', (_name, opcode, errno) => {
