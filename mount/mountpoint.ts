@@ -194,6 +194,13 @@ function checkDirectory(path: string): void {
       `belongs to uid ${found.uid} and is not writable for this user`,
       'name a directory of yours with --mount',
     )
+  if (existsSync(join(path, 'bin', 'cosmos')))
+    throw new CosmosError(
+      'ENOTEMPTY',
+      path,
+      'is where cosmos itself lies',
+      'move it elsewhere, or name another directory with --mount',
+    )
   if (hasEntries(path))
     throw new CosmosError('ENOTEMPTY', path, 'is not empty', 'name an empty or a new directory with --mount')
 }

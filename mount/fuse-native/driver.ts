@@ -1,7 +1,7 @@
 import { realpathSync } from 'node:fs'
 import { CosmosError, describeError } from '../../src/errors.ts'
 import type { DriverServices, TreeOperations } from '../../src/frame/operations.ts'
-import { POLLIN } from '../../src/os/constants.ts'
+import { POLLIN, POLLPRI } from '../../src/os/constants.ts'
 import { ESTALE } from '../../src/os/errno.ts'
 import { poll } from '../../src/os/libc.ts'
 import { allocateNative } from '../../src/os/memory.ts'
@@ -66,8 +66,8 @@ class Driver implements FuseNativeMount {
   /** The library's own memory: of the mount, and of each of its threads. */
   readonly #state: Buffer
   readonly #records: Buffer[] = []
-  /** struct pollfd of the descriptor that tells of outside changes. */
-  readonly #polled = allocateNative(8)
+  /** struct pollfd of the descriptors that tell of outside changes: in watched directories, and of mounts. */
+  readonly #polled = allocateNative(24)
   #timer: NodeJS.Timeout | undefined
   #initialized: () => void = () => {}
   #ended = false
@@ -87,6 +87,10 @@ class Driver implements FuseNativeMount {
     }
     this.#polled.view.setInt32(0, tree.watchDescriptor, true)
     this.#polled.view.setInt16(4, POLLIN, true)
+    this.#polled.view.setInt32(8, tree.mountsDescriptor, true)
+    this.#polled.view.setInt16(12, POLLPRI, true)
+    this.#polled.view.setInt32(16, tree.timerDescriptor, true)
+    this.#polled.view.setInt16(20, POLLIN, true)
     tree.attach(this.#services())
   }
 
@@ -196,7 +200,11 @@ class Driver implements FuseNativeMount {
 
   /** Takes in what has happened outside before an operation is answered. */
   #seeOutside(): void {
-    if (poll(this.#polled.address, 1, 0) > 0) this.#context.tree.drainWatches()
+    if (poll(this.#polled.address, 3, 0) <= 0) return
+    const { tree } = this.#context
+    if (this.#polled.view.getInt16(6, true) !== 0) tree.drainWatches()
+    if (this.#polled.view.getInt16(14, true) !== 0) tree.mountsChanged()
+    if (this.#polled.view.getInt16(22, true) !== 0) tree.giveBack()
   }
 
   #look(): void {

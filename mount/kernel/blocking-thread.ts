@@ -1,7 +1,8 @@
 import { workerData } from 'node:worker_threads'
-import { EINTR, EINVAL } from '../../src/os/errno.ts'
-import { fallocate, fdatasync, fsync, pread, write } from '../../src/os/libc.ts'
+import { EINVAL } from '../../src/os/errno.ts'
+import { write } from '../../src/os/libc.ts'
 import { allocateNative } from '../../src/os/memory.ts'
+import { JobRunner, type JobWork } from '../jobs.ts'
 import { OUT_HEADER_SIZE } from './abi.ts'
 import {
   type BlockingThreadData,
@@ -18,9 +19,10 @@ import {
   BOX_UNIQUE_LOW,
   JOB_KINDS,
   STATE_DONE,
+  STATE_IDLE,
   STATE_POSTED,
+  STATE_STARTING,
 } from './blocking.ts'
-import { FileCopier } from './copy.ts'
 import { logToStandardError } from './log.ts'
 import { MAX_WRITE } from './negotiate.ts'
 import { ReplyWriter } from './reply.ts'
@@ -31,30 +33,32 @@ const { fuseFd, doneFd, box } = workerData as BlockingThreadData
 const words = new Int32Array(box)
 const doubles = new Float64Array(box)
 const reply = new ReplyWriter(fuseFd, logToStandardError)
-const copier = new FileCopier(reply.buffer.address + OUT_HEADER_SIZE, MAX_WRITE)
+const runner = new JobRunner(reply.buffer.address + OUT_HEADER_SIZE, MAX_WRITE)
 const one = allocateNative(8)
 one.bytes[0] = 1
 
+const work: JobWork = {
+  kind: 'fsync',
+  descriptor: -1,
+  otherDescriptor: -1,
+  mode: 0,
+  position: 0,
+  otherPosition: 0,
+  length: 0,
+}
+
 function run(): number {
-  const fd = words[BOX_FD]!
-  const position = doubles[BOX_POSITION]!
-  const length = doubles[BOX_LENGTH]!
-  switch (JOB_KINDS[words[BOX_KIND]!]) {
-    case 'fsync':
-      return fsync(fd)
-    case 'fdatasync':
-      return fdatasync(fd)
-    case 'read':
-      return answerRead(pread(fd, reply.address, Math.min(length, reply.capacity), position))
-    case 'fallocate':
-      return fallocate(fd, words[BOX_MODE]!, position, length)
-    case 'copyRange':
-      return copier.copyRange(fd, position, words[BOX_OTHER_FD]!, doubles[BOX_OTHER_POSITION]!, length)
-    case 'copyUp':
-      return copier.copyFile(fd, words[BOX_OTHER_FD]!, length)
-    default:
-      return -EINVAL
-  }
+  const kind = JOB_KINDS[words[BOX_KIND]!]
+  if (kind === undefined) return -EINVAL
+  work.kind = kind
+  work.descriptor = words[BOX_FD]!
+  work.otherDescriptor = words[BOX_OTHER_FD]!
+  work.mode = words[BOX_MODE]!
+  work.position = doubles[BOX_POSITION]!
+  work.otherPosition = doubles[BOX_OTHER_POSITION]!
+  work.length = doubles[BOX_LENGTH]!
+  const result = runner.run(work, reply.address, reply.capacity)
+  return kind === 'read' ? answerRead(result) : result
 }
 
 /** A read is answered here: its data would only be copied otherwise. */
@@ -65,15 +69,14 @@ function answerRead(result: number): number {
   return result
 }
 
+Atomics.compareExchange(words, BOX_STATE, STATE_STARTING, STATE_IDLE)
 for (;;) {
   const state = Atomics.load(words, BOX_STATE)
   if (state !== STATE_POSTED) {
     Atomics.wait(words, BOX_STATE, state)
     continue
   }
-  let result = run()
-  while (result === -EINTR) result = run()
-  doubles[BOX_RESULT] = result
+  doubles[BOX_RESULT] = run()
   Atomics.store(words, BOX_STATE, STATE_DONE)
   write(doneFd, one.address, 8)
 }

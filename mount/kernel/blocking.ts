@@ -30,7 +30,9 @@ export const BOX_OTHER_POSITION = 5
 export const BOX_LENGTH = 6
 export const BOX_RESULT = 7
 
-const STATE_IDLE = 0
+/** The thread has not come up yet; work that is posted waits for it. */
+export const STATE_STARTING = 3
+export const STATE_IDLE = 0
 export const STATE_POSTED = 1
 export const STATE_DONE = 2
 
@@ -100,6 +102,11 @@ export class BlockingPool {
   /** Starts the threads that are not there yet. */
   start(): void {
     while (this.#threads.length < THREADS) this.#addThread()
+  }
+
+  /** Whether a thread has come up: before that what is submitted waits for longer than it takes. */
+  get up(): boolean {
+    return this.#threads.some(({ words }) => Atomics.load(words, BOX_STATE) !== STATE_STARTING)
   }
 
   /** Jobs that have not been taken back. */
@@ -191,6 +198,7 @@ export class BlockingPool {
 
   #addThread(): Thread {
     const box = new SharedArrayBuffer(MAILBOX_SIZE)
+    new Int32Array(box)[BOX_STATE] = STATE_STARTING
     const data: BlockingThreadData = { fuseFd: this.#fuseFd, doneFd: this.doneFd, box }
     const thread: Thread = {
       words: new Int32Array(box),

@@ -3,6 +3,8 @@ import createDebug from 'debug'
 import { describeError } from '../../src/errors.ts'
 import { PENDING } from '../../src/frame/operations.ts'
 import { EIO, ENOENT, ENOSYS } from '../../src/os/errno.ts'
+import { allocateNative } from '../../src/os/memory.ts'
+import { JobRunner } from '../jobs.ts'
 import { UNIQUE_RESEND_HIGH } from './abi.ts'
 import type { BlockingPool, FinishedJob } from './blocking.ts'
 import { type Context, NO_REPLY, type Operation } from './context.ts'
@@ -15,6 +17,8 @@ const trace = createDebug('cosmos:fuse')
 export class Dispatcher {
   readonly #context: Context
   readonly #pool: BlockingPool
+  readonly #copyBuffer = allocateNative(128 * 1024)
+  readonly #runner = new JobRunner(this.#copyBuffer.address, this.#copyBuffer.bytes.length)
 
   constructor(context: Context, pool: BlockingPool) {
     this.#context = context
@@ -49,6 +53,11 @@ export class Dispatcher {
     }
     if (trace.enabled) trace('%s node %d by %d: %d', operation.name, request.node, request.pid, result)
     if (result === PENDING) {
+      // A daemon that takes over may be killed again before its threads are up: what it was sent again goes first.
+      if (tree.request.resent && !this.#pool.up && tree.job.kind !== 'read') {
+        this.#runHere(operation)
+        return
+      }
       result = this.#pool.submit(request, tree.job)
       if (result === 0) return
     }
@@ -75,6 +84,24 @@ export class Dispatcher {
       if (done.result < 0 || finish === undefined) this.#send(operation, Math.min(done.result, 0))
       else this.#send(operation, finish(this.#context, done.result))
     }
+    tree.answered()
+  }
+
+  /** Does the tree's job on this thread, and answers its request. */
+  #runHere(operation: Operation): void {
+    const { tree, request } = this.#context
+    const { again, token } = tree.job
+    const result = this.#runner.run(tree.job)
+    if (again) {
+      tree.jobEnded(token, result)
+      this.handle(request.size)
+      return
+    }
+    const { finish } = operation
+    this.#send(
+      operation,
+      result < 0 || finish === undefined ? Math.min(result, 0) : finish(this.#context, result),
+    )
     tree.answered()
   }
 

@@ -1,6 +1,6 @@
 import { CosmosError } from '../../src/errors.ts'
 import type { TreeOperations } from '../../src/frame/operations.ts'
-import { POLLIN } from '../../src/os/constants.ts'
+import { POLLIN, POLLPRI } from '../../src/os/constants.ts'
 import { EAGAIN, EINTR, ENODEV, ENOENT, errnoName } from '../../src/os/errno.ts'
 import { poll, read } from '../../src/os/libc.ts'
 import { allocateNative } from '../../src/os/memory.ts'
@@ -71,8 +71,8 @@ class KernelLoop {
   readonly #notifier: Notifier
   readonly #dispatcher: Dispatcher
   readonly #spinner = new Spinner()
-  /** struct pollfd (fd 0, events 4, revents 6) of: fuse, wake, watch, done. */
-  readonly #polled = allocateNative(32)
+  /** struct pollfd (fd 0, events 4, revents 6) of: fuse, wake, watch, done, mounts, timer. */
+  readonly #polled = allocateNative(48)
   readonly #counter = allocateNative(8)
 
   constructor(options: KernelLoopOptions) {
@@ -95,9 +95,18 @@ class KernelLoop {
     this.#dispatcher = new Dispatcher(context, this.#pool)
     context.negotiated = loadNegotiated(this.#part)
     tree.attach({ invalidate: this.#notifier, passthrough: new KernelPassthrough(fuseFd, context) })
-    for (const [index, fd] of [fuseFd, options.wakeFd, tree.watchDescriptor, this.#pool.doneFd].entries()) {
+    const { watchDescriptor, mountsDescriptor, timerDescriptor } = tree
+    const polled = [
+      fuseFd,
+      options.wakeFd,
+      watchDescriptor,
+      this.#pool.doneFd,
+      mountsDescriptor,
+      timerDescriptor,
+    ]
+    for (const [index, fd] of polled.entries()) {
       this.#polled.view.setInt32(index * 8, fd, true)
-      this.#polled.view.setInt16(index * 8 + 4, POLLIN, true)
+      this.#polled.view.setInt16(index * 8 + 4, fd === mountsDescriptor ? POLLPRI : POLLIN, true)
     }
     // An INIT that an earlier daemon did not answer is asked for again too.
     if (allowed.resend) this.#askAgain()
@@ -165,7 +174,7 @@ class KernelLoop {
     this.#notifier.pump()
     const { view, address } = this.#polled
     // Requests are read anyway where there is no waiting.
-    const count = timeout < 0 ? poll(address, 4, timeout) : poll(address + 8, 3, timeout)
+    const count = timeout < 0 ? poll(address, 6, timeout) : poll(address + 8, 5, timeout)
     if (count < 0) {
       if (count !== -EINTR) this.#log(`poll: ${errnoName(-count)}`)
       return true
@@ -174,6 +183,8 @@ class KernelLoop {
     if (count === 0) return true
     if (view.getInt16(3 * 8 + 6, true) !== 0) this.#takeDone()
     if (view.getInt16(2 * 8 + 6, true) !== 0) this.#options.tree.drainWatches()
+    if (view.getInt16(4 * 8 + 6, true) !== 0) this.#options.tree.mountsChanged()
+    if (view.getInt16(5 * 8 + 6, true) !== 0) this.#options.tree.giveBack()
     if (view.getInt16(1 * 8 + 6, true) === 0) return true
     this.#empty(this.#options.wakeFd)
     return this.#options.onWake()

@@ -29,7 +29,7 @@ export function openDatabase(file: string): Database {
 
 const SCHEMA = `
 CREATE TABLE IF NOT EXISTS bind (
-  id INTEGER PRIMARY KEY, kind TEXT NOT NULL, path BLOB NOT NULL UNIQUE, local BLOB NOT NULL, layers TEXT NOT NULL);
+  id INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, path BLOB NOT NULL UNIQUE, local BLOB NOT NULL, layers TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS whiteout (
   context TEXT NOT NULL, path BLOB NOT NULL, PRIMARY KEY (context, path)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS copied (

@@ -55,8 +55,11 @@ export class LayersStore {
     return { id: Number(added[0]?.id), ...bind }
   }
 
+  /** Removes a bind with what was hidden and kept in it; its number is never used again. */
   removeBind(id: number): void {
     this.#run('DELETE FROM bind WHERE id = ?').run(id)
+    for (const table of ['whiteout', 'copied'])
+      this.#run(`DELETE FROM ${table} WHERE context = ?`).run(`bind:${id}`)
   }
 
   /** Paths below the context's root that hide what lower layers have there. */

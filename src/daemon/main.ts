@@ -127,11 +127,15 @@ async function listen(passthrough: boolean): Promise<void> {
   })
 }
 
-/** Directories of the PATH, without those of the tree itself: a program's link must not lead back to it. */
+/**
+ * Directories of the PATH, without those of the tree itself (a program's link must not lead back to it) and those
+ * that npm puts there for the scripts it runs.
+ */
 function programDirectories(mount: string): string[] {
   const directories = (process.env.PATH ?? '').split(':').concat('/usr/local/bin', '/usr/bin', '/bin')
+  const npm = /\/node_modules\/\.bin$|node-gyp-bin/
   return [...new Set(directories)].filter(
-    (each) => each.startsWith('/') && !`${each}/`.startsWith(`${mount}/`),
+    (each) => each.startsWith('/') && !npm.test(each) && !`${each}/`.startsWith(`${mount}/`),
   )
 }
 

@@ -39,6 +39,9 @@ export interface SupervisorProcess {
   exit(code: number): void
 }
 
+/** A start is not slowed down by the spare: that is loaded a little later. */
+const SPARE_AFTER_MS = 500
+
 /** How an instance ends. */
 export interface End {
   /** Detach at once, wait for nobody. */
@@ -58,7 +61,7 @@ export class Supervisor {
   #point: MountPoint | undefined
   #inheritance: Inheritance | undefined
   #current: DaemonProcess | undefined
-  /** Loaded, and waits for the current one's death: kept from the first crash on. */
+  /** Loaded, and waits for the current one's death. */
   #spare: DaemonProcess | undefined
   /** The next daemon of a reload while it loads. */
   #candidate: DaemonProcess | undefined
@@ -170,6 +173,10 @@ export class Supervisor {
       setImmediate(flushCompileCache)
     }
     if (this.#crashed) this.#keepSpare()
+    else
+      setTimeout(() => {
+        if (!this.#ending) this.#keepSpare()
+      }, SPARE_AFTER_MS)
   }
 
   #died(daemon: DaemonProcess, exit: Exit): void {

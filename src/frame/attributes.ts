@@ -22,6 +22,7 @@ import {
   utimensat,
 } from '../os/libc.ts'
 import { allocateNative } from '../os/memory.ts'
+import { enterUnprivileged, leaveUnprivileged } from './caller.ts'
 import { ensureLocal } from './copy-up.ts'
 import type { TreeCore } from './core.ts'
 import { ANCHOR, BACKED, FLAG_NAMELESS, HIDDEN_MOUNT, PROGRAM_LINK, PROPERTIES, PROPERTY } from './frames.ts'
@@ -191,7 +192,12 @@ export function readlink(core: TreeCore, node: NodeId, address: number, size: nu
     return core.writeText(target, address, size)
   }
   const fd = core.nodeFd(node)
-  return fd < 0 ? fd : readlinkat(fd, EMPTY.address, address, size)
+  if (fd < 0) return fd
+  const guarded = core.devices.isMadeByKernel(frames.device(node))
+  if (guarded) enterUnprivileged(core.request)
+  const length = readlinkat(fd, EMPTY.address, address, size)
+  if (guarded) leaveUnprivileged(core.request)
+  return length
 }
 
 export function statfs(core: TreeCore, node: NodeId): number {

@@ -16,6 +16,9 @@ const FILE_CAPABILITIES = 0x0800021f
 
 const header = allocateNative(8)
 const data = allocateNative(24)
+/** All that this process may; nothing of it. */
+const own = allocateNative(24)
+const none = allocateNative(24)
 const isRoot = process.getuid?.() === 0
 let prepared = false
 let currentMask = -1
@@ -29,9 +32,29 @@ export function enterCaller(request: Request): void {
   if (!isRoot || (request.uid === 0 && request.gid === 0)) return
   setfsgid(request.gid)
   if (request.uid === 0) return
-  setfsuid(request.uid)
   if (!prepared) prepare()
+  setfsuid(request.uid)
   capset(header.address, data.address)
+}
+
+/**
+ * Takes on the caller's ids with no capability: for what the kernel itself makes (proc, sysfs …), where who opens,
+ * reads and writes decides more than the mode of a file says. `/proc/PID/mem` would open another's memory to
+ * whoever may name it.
+ */
+export function enterUnprivileged(request: Request): void {
+  if (!isRoot || request.uid === 0) return
+  if (!prepared) prepare()
+  setfsgid(request.gid)
+  setfsuid(request.uid)
+  capset(header.address, none.address)
+}
+
+export function leaveUnprivileged(request: Request): void {
+  if (!isRoot || request.uid === 0) return
+  capset(header.address, own.address)
+  setfsuid(0)
+  setfsgid(0)
 }
 
 export function leaveCaller(request: Request): void {
@@ -44,6 +67,10 @@ function prepare(): void {
   header.view.setUint32(0, LINUX_CAPABILITY_VERSION_3, true)
   header.view.setUint32(4, 0, true)
   capget(header.address, data.address)
+  own.bytes.set(data.bytes)
+  none.bytes.set(data.bytes)
+  none.view.setUint32(0, 0, true)
+  none.view.setUint32(12, 0, true)
   const permitted = data.view.getUint32(4, true)
   const effective = (permitted & ~FILE_CAPABILITIES) | (permitted & (CAP_DAC_OVERRIDE | CAP_DAC_READ_SEARCH))
   data.view.setUint32(0, effective >>> 0, true)

@@ -8,6 +8,8 @@ import {
   IN_MODIFY,
   O_CLOEXEC,
   O_DIRECTORY,
+  O_NOFOLLOW,
+  O_PATH,
   O_RDONLY,
   O_RDWR,
   O_TMPFILE,
@@ -18,6 +20,7 @@ import {
 } from '../os/constants.ts'
 import { EEXIST, EIO, EROFS, ESTALE } from '../os/errno.ts'
 import {
+  chmod,
   copyFileRange,
   fchmod,
   fchownat,
@@ -31,11 +34,12 @@ import {
   pread,
   pwrite,
   readlinkat,
+  removexattr,
   setxattr,
   symlinkat,
   utimensat,
 } from '../os/libc.ts'
-import { allocateNative } from '../os/memory.ts'
+import { allocateNative, cString } from '../os/memory.ts'
 import { copiedKey } from '../source/stacks.ts'
 import type { TreeCore } from './core.ts'
 import { ANCHOR, FLAG_NAMELESS, FLAG_PASSTHROUGH, FLAG_SUPERSEDED } from './frames.ts'
@@ -56,6 +60,8 @@ const DOT = allocateNative(2)
 DOT.bytes[0] = 0x2e
 const times = allocateNative(32)
 const target = allocateNative(4096)
+const ACCESS_LIST = cString('system.posix_acl_access')
+const DEFAULT_LIST = cString('system.posix_acl_default')
 const names = allocateNative(65536)
 const value = allocateNative(65536)
 const transfer = allocateNative(128 * 1024)
@@ -153,7 +159,7 @@ function copyFrame(core: TreeCore, slot: NodeId): number {
   if (lower < 0) return lower
   const stated = core.stat.descriptor(lower)
   if (stated < 0) return stated
-  const { mode, uid, gid, size } = core.stat
+  const { mode, uid, gid, size, nlink } = core.stat
   core.numberOf(slot)
   const kept = { low: number.low, high: number.high }
   const type = mode & S_IFMT
@@ -169,11 +175,12 @@ function copyFrame(core: TreeCore, slot: NodeId): number {
     result = mknodat(parent, core.nameOf(slot).address, mode, core.attributes.rdev)
   }
   if (result !== 0) return result
-  if (type !== S_IFREG) fchownat(parent, core.nameOf(slot).address, uid, gid, 0x100)
+  if (type !== S_IFREG) finishSpecial(core, parent, slot, lower, mode, uid, gid)
   core.ownChange(IN_CREATE | IN_ATTRIB | IN_MODIFY, frames.parent(slot), core.ownName(slot))
   const copied = core.statIn(parent, core.nameOf(slot))
   if (copied < 0) return copied
-  recordCopied(core, slot, kept.low, kept.high)
+  // The other links stay what they are: two files with one number would be taken for links of each other.
+  if (nlink === 1) recordCopied(core, slot, kept.low, kept.high)
   return 0
 }
 
@@ -249,6 +256,27 @@ function copyContent(from: number, to: number, size: number): number {
   return 0
 }
 
+/** Owner, mode, attributes and times of a copied link, socket, pipe or device. */
+function finishSpecial(
+  core: TreeCore,
+  parent: number,
+  slot: NodeId,
+  lower: number,
+  mode: number,
+  uid: number,
+  gid: number,
+): void {
+  const copy = openat(parent, core.nameOf(slot).address, O_PATH | O_NOFOLLOW | O_CLOEXEC, 0)
+  if (copy < 0) return
+  core.merged.closeLater(copy)
+  fchownat(copy, EMPTY.address, uid, gid, AT_EMPTY_PATH)
+  if ((mode & S_IFMT) !== S_IFLNK) {
+    copyXattrs(lower, copy)
+    chmod(descriptorPath(copy), mode & 0o7777)
+  }
+  if (core.stat.descriptor(lower) === 0) setTimes(core, copy)
+}
+
 /** The frame is of the copy from now on. */
 function adopt(core: TreeCore, slot: NodeId): number {
   const { frames } = core
@@ -297,6 +325,8 @@ function setTimes(core: TreeCore, fd: number): void {
 
 /** Copies extended attributes, ACLs among them, as far as the other file system takes them. */
 function copyXattrs(from: number, to: number): void {
+  // What is made in a directory with a default ACL has got one that the lower file has not.
+  for (const inherited of [ACCESS_LIST, DEFAULT_LIST]) removexattr(descriptorPath(to), inherited.address)
   const size = listxattr(descriptorPath(from), names.address, names.bytes.length)
   for (let at = 0; at < size; ) {
     const end = names.bytes.indexOf(0, at)

@@ -3,6 +3,7 @@ import {
   AT_FDCWD,
   IN_ATTRIB,
   IN_CREATE,
+  IN_DELETE,
   IN_MODIFY,
   IN_MOVED_TO,
   O_CLOEXEC,
@@ -26,6 +27,7 @@ import {
   type StackPlaces,
   type StackSource,
 } from '../source/stacks.ts'
+import { Borrowed } from './borrowed.ts'
 import { DescriptorCache, raiseDescriptorLimit } from './descriptors.ts'
 import { DeviceTable } from './devices.ts'
 import {
@@ -70,6 +72,9 @@ const FILE_LONG = 60
 /** Seconds that it may believe anything else. */
 export const SHORT = 1
 
+/** Directories that may ask for each other's descriptors. */
+const NESTED = 100
+
 const OPEN_PATH = O_PATH | O_NOFOLLOW | O_CLOEXEC
 
 /** What a tree is built from. */
@@ -93,6 +98,7 @@ export class TreeCore {
   readonly keep: Keep
   readonly store: LayersStore
   readonly places: StackPlaces
+  readonly borrowed: Borrowed
   readonly descriptors: DescriptorCache
   readonly watches: WatchTable
   readonly devices = new DeviceTable()
@@ -167,12 +173,14 @@ export class TreeCore {
     this.store = parts.store
     this.places = parts.places
     this.hostDirectory = parts.hostDirectory
-    this.descriptors = new DescriptorCache(this.frames, Math.max(64, Math.min(16_384, limit >> 2)))
     this.watches = new WatchTable(this.frames)
     this.merged = new MergedDirectories(this)
     const root = cString('/')
     this.stat.child(AT_FDCWD, root.address)
     this.#rootDevice = this.stat.device
+    this.borrowed = new Borrowed(this.#rootDevice)
+    const capacity = Math.max(64, Math.min(16_384, limit >> 2))
+    this.descriptors = new DescriptorCache(this.frames, this.borrowed, capacity)
     if (!parts.memory.inherited) {
       const slot = this.frames.allocate(ANCHOR, ROOT_NODE, ROOT_NODE)
       this.frames.setLayer(slot, ANCHOR_ROOT)
@@ -297,6 +305,7 @@ export class TreeCore {
     if (kind === ANCHOR) return this.#anchorFd(slot)
     if (kind !== BACKED || this.frames.hasFlag(slot, FLAG_NAMELESS)) return -ESTALE
     const stack = this.stackOf(slot)
+    this.#openAbove(slot)
     if (!stack.single && this.frames.type(slot) === S_IFDIR)
       return this.merged.fd(slot, this.frames.layer(slot))
     const directory = this.layerFd(this.frames.parent(slot), this.frames.layer(slot))
@@ -309,6 +318,20 @@ export class TreeCore {
     }
     this.descriptors.add(slot, fd)
     return fd
+  }
+
+  /** Opens the directories above a frame from the top: one asking for the next would nest calls as deep as the tree. */
+  #openAbove(slot: NodeId): void {
+    const { frames } = this
+    const isOpen = (at: NodeId): boolean =>
+      frames.descriptor(at) >= 0 || this.merged.has(at) || frames.kind(at) !== BACKED
+    let depth = 0
+    for (let at = frames.parent(slot); !isOpen(at); at = frames.parent(at)) depth++
+    if (depth < NESTED) return
+    const above: NodeId[] = []
+    for (let at = frames.parent(slot); !isOpen(at); at = frames.parent(at)) above.push(at)
+    for (let at = above.pop(); at !== undefined; at = above.pop())
+      if (this.layerFd(at, frames.layer(at)) < 0) return
   }
 
   /** Caches a directory's own descriptor: once its name is gone, whoever is in it can still ask. */
@@ -395,7 +418,7 @@ export class TreeCore {
       if (bind !== 0) return this.anchor(ANCHOR_BIND, parent, nameText(name), bind)
     }
     const context = frames.context(parent)
-    let slot = frames.find(context, stat.device, stat.inoLow, stat.inoHigh)
+    let slot = this.known(parent, name, layer)
     if (slot !== 0 && (frames.type(slot) !== type || !frames.sameBirth(slot, stat.birth, stat.birthNsec))) {
       // The disk has used the inode number again: the old frame's file is gone.
       frames.unindex(slot)
@@ -412,6 +435,22 @@ export class TreeCore {
     if (!frames.place(slot, parent, name.bytes, name.offset, name.length)) return 0
     frames.clearFlag(slot, FLAG_NAMELESS)
     return slot
+  }
+
+  /**
+   * The frame of what was just stat'ed as `name`, 0 for none. Links of one file in a lower layer are a frame each: a
+   * copy-up parts them.
+   */
+  known(parent: NodeId, name: Name, layer: number): NodeId {
+    const { frames, stat } = this
+    const context = frames.context(parent)
+    const { device, inoLow, inoHigh } = stat
+    const stack = this.stackOf(parent)
+    const parted =
+      !stack.single && layer !== stack.local && stat.nlink > 1 && (stat.mode & S_IFMT) !== S_IFDIR
+    return parted
+      ? frames.findPlaced(context, device, inoLow, inoHigh, parent, name)
+      : frames.find(context, device, inoLow, inoHigh)
   }
 
   /** Gives a frame the backing inode that was just stat'ed, and the number that was kept for it. */
@@ -583,6 +622,7 @@ export class TreeCore {
       invalidate.node(slot, false)
       return
     }
+    if ((mask & (IN_DELETE | IN_MOVED_TO)) !== 0 && (mask & IN_ISDIR) === 0) this.#keepRemoved(slot, name)
     if ((mask & (IN_ATTRIB | IN_MODIFY)) === 0) {
       invalidate.name(slot, name.bytes, name.offset, name.length)
       invalidate.node(slot, true)
@@ -595,9 +635,10 @@ export class TreeCore {
       // A new name may be another link of a file that is known: its count of links has changed.
       if ((mask & (IN_CREATE | IN_MOVED_TO)) === 0) return
     }
-    if (this.statChild(slot, name) < 0) return
-    const { frames, stat } = this
-    const child = frames.find(frames.context(slot), stat.device, stat.inoLow, stat.inoHigh)
+    const layer = this.statChild(slot, name)
+    if (layer < 0) return
+    const { frames } = this
+    const child = this.known(slot, name, layer)
     if (child === 0) return
     const passthrough = frames.hasFlag(child, FLAG_PASSTHROUGH)
     if ((mask & IN_ATTRIB) !== 0) frames.clearFlag(child, FLAG_NO_CAPABILITIES)
@@ -607,6 +648,14 @@ export class TreeCore {
       frames.clearFlag(child, FLAG_ANSWERED)
     }
     invalidate.node(child, (mask & IN_MODIFY) !== 0 && !passthrough)
+  }
+
+  /** A name was taken away outside: what is open of it must be reached without it, by the next daemon too. */
+  #keepRemoved(parent: NodeId, name: Name): void {
+    const { frames } = this
+    for (const node of this.handles.nodes())
+      if (frames.parent(node) === parent && frames.sameName(node, name.bytes, name.offset, name.length))
+        this.keepNode(node)
   }
 
   /** WatchListener: events were lost. */
@@ -621,6 +670,13 @@ export class TreeCore {
     this.descriptors.dropAll()
     this.merged.clear()
     this.services.invalidate.everything()
+  }
+
+  /** Between operations: closes what could keep a disk from being unmounted. */
+  giveBack(): void {
+    this.borrowed.begin()
+    this.descriptors.giveBack()
+    this.merged.giveBack()
   }
 
   /** Between operations: closes what no operation uses. */

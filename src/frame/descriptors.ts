@@ -1,5 +1,6 @@
 import { close, getrlimit, setrlimit } from '../os/libc.ts'
 import { allocateNative } from '../os/memory.ts'
+import type { Borrowed } from './borrowed.ts'
 import { FLAG_NAMELESS, type FrameTable } from './frames.ts'
 import type { NodeId } from './operations.ts'
 
@@ -22,18 +23,34 @@ export function raiseDescriptorLimit(): number {
  */
 export class DescriptorCache {
   readonly #frames: FrameTable
+  readonly #borrowed: Borrowed
   readonly #capacity: number
   #queue: NodeId[] = []
+  /** Frames with borrowed descriptors. */
+  #lent: NodeId[] = []
   #head = 0
 
-  constructor(frames: FrameTable, capacity: number) {
+  constructor(frames: FrameTable, borrowed: Borrowed, capacity: number) {
     this.#frames = frames
+    this.#borrowed = borrowed
     this.#capacity = capacity
   }
 
   add(slot: NodeId, fd: number): void {
     this.#frames.setDescriptor(slot, fd)
     this.#queue.push(slot)
+    if (this.#borrowed.isBorrowed(this.#frames.device(slot))) this.#lent.push(slot)
+  }
+
+  /** Between operations: closes the borrowed ones, but what nameless frames have, and open files while they are. */
+  giveBack(): void {
+    const open: NodeId[] = []
+    for (const slot of this.#lent) {
+      if (!this.#frames.exists(slot) || this.#frames.hasFlag(slot, FLAG_NAMELESS)) continue
+      if (this.#frames.opens(slot) > 0) open.push(slot)
+      else this.drop(slot)
+    }
+    this.#lent = open
   }
 
   /** Closes a frame's descriptor, whatever it is kept for. */

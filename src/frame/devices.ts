@@ -37,11 +37,36 @@ const LOCAL = new Set([
   'hfsplus',
 ])
 
+/** What the kernel makes as it is read; who asks decides what that is. */
+const MADE_BY_KERNEL = new Set([
+  'proc',
+  'sysfs',
+  'cgroup',
+  'cgroup2',
+  'debugfs',
+  'tracefs',
+  'securityfs',
+  'configfs',
+  'selinuxfs',
+  'smackfs',
+  'fusectl',
+  'bpf',
+  'binfmt_misc',
+  'efivarfs',
+  'pstore',
+  'resctrl',
+  'nfsd',
+  'rpc_pipefs',
+  'nsfs',
+])
+
 /** How long one reading of mountinfo is believed, milliseconds. */
 const FRESH = 100
 
 export class DeviceTable {
   #classes = new Map<number, DeviceClass>()
+  #madeByKernel = new Set<number>()
+  #cosmosMountPoints = new Set<string>()
   #readAt = Number.NEGATIVE_INFINITY
 
   /** The class of a device, given as in `Stat.device`. */
@@ -50,6 +75,17 @@ export class DeviceTable {
     // Anonymous devices (major 0) are used again for other mounts; a disk's are not.
     if (device >>> 20 === 0 ? now - this.#readAt > FRESH : !this.#classes.has(device)) this.#read(now)
     return this.#classes.get(device) ?? 'local'
+  }
+
+  /** Whether a cosmos mount is at a host path (one character a byte). */
+  isCosmosMountPoint(path: string): boolean {
+    this.#read(performance.now())
+    return this.#cosmosMountPoints.has(path)
+  }
+
+  /** Whether a device is proc, sysfs or their like. */
+  isMadeByKernel(device: number): boolean {
+    return device >>> 20 === 0 && this.classOf(device) === 'volatile' && this.#madeByKernel.has(device)
   }
 
   /** What was read of mounts is not true any more. */
@@ -61,14 +97,25 @@ export class DeviceTable {
   #read(now: number): void {
     this.#readAt = now
     const classes = new Map<number, DeviceClass>()
+    const madeByKernel = new Set<number>()
+    const cosmosMountPoints = new Set<string>()
     for (const line of readFileSync('/proc/self/mountinfo', 'latin1').split('\n')) {
-      const [, , numbers] = line.split(' ', 3)
+      const [, , numbers, , path] = line.split(' ', 5)
       const type = line.slice(line.indexOf(' - ') + 3).split(' ', 1)[0]
       if (!numbers || !type) continue
       const [major, minor] = numbers.split(':').map(Number)
       const device = (((major ?? 0) << 20) | (minor ?? 0)) >>> 0
       classes.set(device, type === 'fuse.cosmos' ? 'cosmos' : LOCAL.has(type) ? 'local' : 'volatile')
+      if (MADE_BY_KERNEL.has(type)) madeByKernel.add(device)
+      if (type === 'fuse.cosmos' && path) cosmosMountPoints.add(unescapeOctal(path))
     }
     this.#classes = classes
+    this.#madeByKernel = madeByKernel
+    this.#cosmosMountPoints = cosmosMountPoints
   }
+}
+
+/** Blanks and the like are written in octal (proc_pid_mountinfo(5)). */
+function unescapeOctal(path: string): string {
+  return path.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)))
 }

@@ -160,7 +160,7 @@ function remove(core: TreeCore, parent: NodeId, name: Name, directory: boolean):
   if (isDirectory && core.bindAt(parent, name) !== 0) return -EBUSY
   const { inoLow, inoHigh, device, nlink } = stat
   const ino = core.inoText()
-  const slot = frames.find(frames.context(parent), device, inoLow, inoHigh)
+  const slot = core.known(parent, name, layer)
   if (directory && !stack.single) {
     const victim = slot || core.frameOf(parent, name, layer)
     const empty = isEmptyDirectory(core, victim)
@@ -171,7 +171,8 @@ function remove(core: TreeCore, parent: NodeId, name: Name, directory: boolean):
   core.journal.begin(request.uniqueLow, request.uniqueHigh, REMOVED, inoLow, inoHigh, 0, 0)
   if (!stack.single) {
     const hides = layer > stack.local || core.merged.lowerHas(parent, stack, name)
-    if (hides || programAt(core, parent, nameText(name)) !== undefined) addWhiteout(core, parent, stack, name)
+    if (hides || programAt(core, parent, nameText(name)) !== undefined)
+      addWhiteout(core, parent, stack, name, directory)
   }
   if (layer === Math.max(0, stack.local) || stack.single) {
     const result = unlinkat(core.layerFd(parent, layer), name.address, directory ? AT_REMOVEDIR : 0)
@@ -205,19 +206,30 @@ export function removed(core: TreeCore, slot: NodeId, parent: NodeId, name: Name
  * Hides what lower layers have at a name, and what was hidden below it is hidden by that. True when it was not
  * hidden before.
  */
-export function addWhiteout(core: TreeCore, parent: NodeId, stack: Stack, name: Name): boolean {
+export function addWhiteout(
+  core: TreeCore,
+  parent: NodeId,
+  stack: Stack,
+  name: Name,
+  directory: boolean,
+): boolean {
   const path = pathOf(core, parent, name)
   const added = !stack.whiteouts.has(path)
   if (added) {
     core.store.addWhiteout(stack.key, path)
     stack.whiteouts.add(path)
   }
+  // Nothing is hidden below a file, and there may be many whiteouts.
+  if (directory) dropWhiteoutsBelow(core, stack, path)
+  return added
+}
+
+function dropWhiteoutsBelow(core: TreeCore, stack: Stack, path: string): void {
   for (const below of stack.whiteouts)
     if (below.startsWith(`${path}/`)) {
       core.store.removeWhiteout(stack.key, below)
       stack.whiteouts.delete(below)
     }
-  return added
 }
 
 /** Takes a whiteout back that hides a thing which stays after all. */
@@ -239,7 +251,7 @@ export function forgetCopied(core: TreeCore, stack: Stack, device: number, ino: 
 /** A program's link goes by a whiteout: the program is not this tree's. */
 function removeProgram(core: TreeCore, parent: NodeId, stack: Stack, name: Name): number {
   if (programAt(core, parent, nameText(name)) === undefined) return -ENOENT
-  addWhiteout(core, parent, stack, name)
+  addWhiteout(core, parent, stack, name, false)
   return 0
 }
 

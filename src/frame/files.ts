@@ -16,6 +16,7 @@ import {
   O_TMPFILE,
   O_TRUNC,
   O_WRONLY,
+  POLLIN,
   S_IFMT,
   S_IFREG,
 } from '../os/constants.ts'
@@ -35,7 +36,7 @@ import {
 import * as libc from '../os/libc.ts'
 import { allocateNative } from '../os/memory.ts'
 import { clearPrivileges } from './attributes.ts'
-import { enterCaller, leaveCaller } from './caller.ts'
+import { enterCaller, enterUnprivileged, leaveCaller, leaveUnprivileged } from './caller.ts'
 import { ensureLocal, localDirectory } from './copy-up.ts'
 import { HANDLE_KEPT, type TreeCore } from './core.ts'
 import { beginMaking, CREATED, placeForNew } from './entries.ts'
@@ -64,6 +65,8 @@ const FALLOC_COLLAPSE_RANGE = 8
 const FALLOC_INSERT_RANGE = 32
 
 const vector = allocateNative(16)
+/** struct pollfd: fd, then events and revents. */
+const polled = allocateNative(8)
 /** Contents of open property files. */
 const texts = new WeakMap<TreeCore, Map<HandleId, Buffer>>()
 
@@ -91,7 +94,7 @@ export function open(core: TreeCore, node: NodeId, flags: number): number {
   if (opened.backingId < 0) return opened.backingId
   let own = -1
   if (opened.backingId === 0) {
-    own = libc.open(descriptorPath(fd), reopenFlags(flags), 0)
+    own = openAgain(core, node, fd, flags)
     if (own < 0) return own
   }
   return finishOpen(core, node, flags, own)
@@ -120,6 +123,8 @@ function passthrough(core: TreeCore, node: NodeId, fd: number, writes: boolean):
   const { frames } = core
   const service = core.services.passthrough
   if (!service.available || frames.type(node) !== S_IFREG) return 0
+  // There the kernel would open, read and write with this daemon's rights.
+  if (core.devices.isMadeByKernel(frames.device(node))) return 0
   const losesPrivileges =
     writes && core.request.uid !== 0 && core.stat.descriptor(fd) === 0 && (core.stat.mode & 0o6000) !== 0
   // One file has one backing for as long as it is open.
@@ -187,6 +192,7 @@ export function create(core: TreeCore, parent: NodeId, name: Name, flags: number
   core.watched(parent)
   core.ownChange(IN_CREATE | IN_ATTRIB | IN_MODIFY, parent, name)
   const stated = core.stat.descriptor(fd)
+  const made = core.stat.mode
   const slot = stated < 0 ? 0 : core.frameOf(parent, name, core.localLayer(parent))
   if (slot === 0) {
     libc.close(fd)
@@ -197,8 +203,17 @@ export function create(core: TreeCore, parent: NodeId, name: Name, flags: number
   if (own < 0) libc.close(fd)
   const result = finishOpen(core, slot, flags, own)
   if (result < 0) return result
+  if (own >= 0 && !mayReopen(made, flags)) core.keepHandle(core.opened.handle)
   frames.setFlag(slot, core.isWatched(parent) ? FLAG_WRITABLE | FLAG_NO_CAPABILITIES : FLAG_WRITABLE)
   return core.answerEntry(slot, parent)
+}
+
+/** Whether the next daemon may open a file of this mode again; root may always. */
+function mayReopen(mode: number, flags: number): boolean {
+  if (process.getuid?.() === 0) return true
+  const access = flags & O_ACCMODE
+  const needed = (access === O_WRONLY ? 0 : 0o400) | (access === O_RDONLY ? 0 : 0o200)
+  return (mode & needed) === needed
 }
 
 /** Passthrough of a file that was just made and is open. */
@@ -270,8 +285,18 @@ function handleFd(core: TreeCore, node: NodeId, handle: HandleId): number {
   if (known >= 0) return known
   const fd = core.nodeFd(node)
   if (fd < 0) return fd
-  const opened = libc.open(descriptorPath(fd), reopenFlags(handles.flags(handle)), 0)
+  const opened = openAgain(core, node, fd, handles.flags(handle))
   if (opened >= 0) handles.setDescriptor(handle, opened)
+  return opened
+}
+
+/** Opens what an O_PATH descriptor reaches; what the kernel makes, with the caller's own rights. */
+function openAgain(core: TreeCore, node: NodeId, fd: number, flags: number): number {
+  if (!core.devices.isMadeByKernel(core.frames.device(node)))
+    return libc.open(descriptorPath(fd), reopenFlags(flags), 0)
+  enterUnprivileged(core.request)
+  const opened = libc.open(descriptorPath(fd), reopenFlags(flags), 0)
+  leaveUnprivileged(core.request)
   return opened
 }
 
@@ -290,11 +315,16 @@ export function read(
   }
   const fd = handleFd(core, node, handle)
   if (fd < 0) return fd
+  if (core.devices.isMadeByKernel(core.frames.device(node)))
+    return readMade(core, fd, address, size, position)
   vector.view.setBigUint64(0, BigInt(address), true)
   vector.view.setBigUint64(8, BigInt(size), true)
   const result = libc.preadv2(fd, vector.address, 1, position, RWF_NOWAIT)
   if (result === size) return result
-  if (result === -EOPNOTSUPP) return libc.pread(fd, address, size, position)
+  // A disk's file system that can't say; one elsewhere may wait for long.
+  if (result === -EOPNOTSUPP && core.devices.classOf(core.frames.device(node)) !== 'volatile')
+    return libc.pread(fd, address, size, position)
+  if (result === -EOPNOTSUPP) return readLater(core, fd, size, position)
   if (result < 0 && result !== -EAGAIN) return result
   // What is missing is the file's end, or lies on the disk: the latter is another thread's to wait for.
   if (core.stat.descriptor(fd) === 0) {
@@ -302,6 +332,21 @@ export function read(
       return libc.pread(fd, address, size, position)
     if (position + Math.max(0, result) >= core.stat.size) return Math.max(0, result)
   }
+  return readLater(core, fd, size, position)
+}
+
+/** What the kernel makes is read at once; where it has nothing yet (`/proc/kmsg`) nobody else is to wait for it. */
+function readMade(core: TreeCore, fd: number, address: number, size: number, position: number): number {
+  polled.view.setInt32(0, fd, true)
+  polled.view.setInt32(4, POLLIN, true)
+  if (libc.poll(polled.address, 1, 0) === 0) return -EAGAIN
+  enterUnprivileged(core.request)
+  const result = libc.pread(fd, address, size, position)
+  leaveUnprivileged(core.request)
+  return result
+}
+
+function readLater(core: TreeCore, fd: number, size: number, position: number): number {
   const { job } = core
   job.kind = 'read'
   job.descriptor = fd
@@ -325,7 +370,10 @@ export function write(
   const fd = handleFd(core, node, handle)
   if (fd < 0) return fd
   const appends = (core.handles.flags(handle) & O_APPEND) !== 0 && !cached
+  const guarded = core.devices.isMadeByKernel(core.frames.device(node))
+  if (guarded) enterUnprivileged(core.request)
   const result = appends ? append(core, fd, address, size) : libc.pwrite(fd, address, size, position)
+  if (guarded) leaveUnprivileged(core.request)
   if (killPrivileges && result > 0) clearPrivileges(core, fd)
   if (!core.frames.hasFlag(node, FLAG_NAMELESS))
     core.ownChange(IN_MODIFY | IN_ATTRIB, core.frames.parent(node), core.ownName(node))
@@ -371,6 +419,7 @@ export function release(core: TreeCore, node: NodeId, handle: HandleId): number 
   const opens = frames.opens(node) - 1
   frames.setOpens(node, opens)
   if (opens > 0) return 0
+  core.borrowed.isBorrowed(frames.device(node))
   if (frames.backing(node) > 0) core.services.passthrough.release(frames.backing(node))
   frames.setBacking(node, 0)
   frames.clearFlag(node, FLAG_PASSTHROUGH | FLAG_WRITABLE)

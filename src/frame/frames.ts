@@ -1,6 +1,6 @@
 import { MADV_REMOVE } from '../os/constants.ts'
 import { madvise } from '../os/libc.ts'
-import type { NodeId } from './operations.ts'
+import type { Name, NodeId } from './operations.ts'
 import { FRAMES_OFFSET, MAX_FRAMES, type StateMemory } from './state-memory.ts'
 
 /**
@@ -330,6 +330,22 @@ export class FrameTable {
         return slot
       slot = this.#words[at + NEXT]!
     }
+    return 0
+  }
+
+  /** The same among frames with one identity: the one at this place. */
+  findPlaced(context: NodeId, device: number, low: number, high: number, parent: NodeId, name: Name): NodeId {
+    let slot = this.find(context, device, low, high)
+    for (; slot !== 0; slot = this.#words[slot * 32 + NEXT]!)
+      if (
+        this.parent(slot) === parent &&
+        this.inoLow(slot) === low &&
+        this.inoHigh(slot) === high &&
+        this.device(slot) === device &&
+        this.context(slot) === context &&
+        this.sameName(slot, name.bytes, name.offset, name.length)
+      )
+        return slot
     return 0
   }
 

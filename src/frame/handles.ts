@@ -74,6 +74,15 @@ export class HandleTable {
     for (let handle = 1; handle < end; handle++) if (this.#words[handle * 4 + NODE] === node) yield handle
   }
 
+  /** The frame of each handle. */
+  *nodes(): Generator<NodeId> {
+    const end = this.#words[HIGH_WATER]!
+    for (let handle = 1; handle < end; handle++) {
+      const node = this.#words[handle * 4 + NODE]!
+      if (node !== 0) yield node
+    }
+  }
+
   #pushFree(handle: HandleId): void {
     this.#words[handle * 4 + NEXT_FREE] = this.#free
     this.#free = handle

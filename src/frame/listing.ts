@@ -1,5 +1,5 @@
 import { O_CLOEXEC, O_DIRECTORY, O_RDONLY } from '../os/constants.ts'
-import { ENOTDIR, ESTALE } from '../os/errno.ts'
+import { EACCES, ENOENT, ENOTDIR, ESTALE } from '../os/errno.ts'
 import { close, getdents64, lseek, open } from '../os/libc.ts'
 import { allocateNative } from '../os/memory.ts'
 import { ROOT_NODE, type TreeCore } from './core.ts'
@@ -74,15 +74,23 @@ export class Listings {
       : this.#readList(node, cookieHigh * 0x100000000 + cookieLow, plus, sink)
   }
 
+  /** Between operations: closes what is borrowed. */
+  giveBack(): void {
+    for (const stream of this.#streams)
+      if (stream.slot !== 0 && this.#core.borrowed.isForeign(this.#core.frames.device(stream.slot)))
+        this.#end(stream)
+  }
+
   /** A frame is gone, or its directory is another. */
   drop(slot: NodeId): void {
     this.#lists.delete(slot)
-    for (const stream of this.#streams)
-      if (stream.slot === slot) {
-        stream.slot = 0
-        close(stream.fd)
-        stream.fd = -1
-      }
+    for (const stream of this.#streams) if (stream.slot === slot) this.#end(stream)
+  }
+
+  #end(stream: Stream): void {
+    stream.slot = 0
+    close(stream.fd)
+    stream.fd = -1
   }
 
   #readStream(node: NodeId, low: number, high: number, plus: boolean, sink: DirectorySink): number {
@@ -101,7 +109,11 @@ export class Listings {
       if (stream.at >= stream.end) {
         const size = getdents64(stream.fd, address, BUFFER_SIZE)
         if (size < 0) return size
-        if (size === 0) return 0
+        if (size === 0) {
+          // Nobody reads on from an end.
+          this.#end(stream)
+          return 0
+        }
         stream.at = 0
         stream.end = size
       }
@@ -208,7 +220,9 @@ export class Listings {
     const core = this.#core
     let list = this.#lists.get(node)
     if (cookie === 0 || !list) {
-      list = listed(core, node)
+      const made = listed(core, node)
+      if (typeof made === 'number') return made
+      list = made
       this.#lists.delete(node)
       this.#lists.set(node, list)
       if (this.#lists.size > LISTS) this.#lists.delete(this.#lists.keys().next().value as NodeId)
@@ -258,16 +272,21 @@ export class Listings {
 
 /** 1 when a directory of a merge shows no entries, 0 when it does, or `-errno`. */
 export function isEmptyDirectory(core: TreeCore, slot: NodeId): number {
-  return mergedNames(core, slot).size === 0 ? 1 : 0
+  const names = mergedNames(core, slot, true)
+  return typeof names === 'number' ? names : names.size === 0 ? 1 : 0
 }
 
-/** Names and DT_* types that a directory's layers show together; one character a byte. */
-export function mergedNames(core: TreeCore, slot: NodeId): Map<string, number> {
+/**
+ * Names and DT_* types that a directory's layers show together, one character a byte; `-errno` where one of them
+ * can't be read. A layer that this user may not read shows nothing, unless `all` must be known.
+ */
+export function mergedNames(core: TreeCore, slot: NodeId, all = false): Map<string, number> | number {
   const stack = core.stackOf(slot)
   const names = new Map<string, number>()
   if (stack.single) {
     const fd = core.nodeFd(slot)
-    if (fd >= 0) readNames(fd, (name, type) => names.set(name, type))
+    const result = fd < 0 ? fd : readNames(fd, (name, type) => names.set(name, type))
+    if (result < 0 && result !== -ENOENT) return result
     if (stack.only && slot === stack.slot)
       for (const name of [...names.keys()]) if (!stack.only.has(name)) names.delete(name)
     return names
@@ -277,11 +296,12 @@ export function mergedNames(core: TreeCore, slot: NodeId): Map<string, number> {
   for (const [layer, fd] of core.merged.fds(slot).entries()) {
     if (fd < 0) continue
     const { hidden } = stack.layers[layer]!
-    readNames(fd, (name, type) => {
+    const result = readNames(fd, (name, type) => {
       if (names.has(name) || (hidden && slot === stack.slot && hidden.has(name))) return
       if (layer > stack.local && stack.whiteouts.size > 0 && hiddenBelow(name)) return
       names.set(name, type)
     })
+    if (result < 0 && result !== -ENOENT && (all || result !== -EACCES)) return result
   }
   if (stack.programs && path === 'bin')
     for (const name of stack.programs.names())
@@ -289,8 +309,8 @@ export function mergedNames(core: TreeCore, slot: NodeId): Map<string, number> {
   return names
 }
 
-/** Everything that a merged or made directory lists, in the order of its cookies. */
-function listed(core: TreeCore, slot: NodeId): Listed[] {
+/** Everything that a merged or made directory lists, in the order of its cookies; `-errno`. */
+function listed(core: TreeCore, slot: NodeId): Listed[] | number {
   const kind = core.frames.kind(slot)
   const names =
     kind === PROPERTIES
@@ -298,6 +318,7 @@ function listed(core: TreeCore, slot: NodeId): Listed[] {
       : kind === HIDDEN_MOUNT
         ? new Map<string, number>()
         : mergedNames(core, slot)
+  if (typeof names === 'number') return names
   if (slot === ROOT_NODE) {
     names.set('.cosm', DT_DIR)
     names.set(core.hostDirectory, DT_DIR)
@@ -318,20 +339,22 @@ function listed(core: TreeCore, slot: NodeId): Listed[] {
   return all
 }
 
-/** Reads all names of a directory that an O_PATH descriptor is of. */
-function readNames(directory: number, tell: (name: string, type: number) => void): void {
+/** Reads all names of a directory that an O_PATH descriptor is of: 0 or `-errno`. */
+function readNames(directory: number, tell: (name: string, type: number) => void): number {
   const fd = open(descriptorPath(directory), OPEN, 0)
-  if (fd < 0) return
+  if (fd < 0) return fd
   const { bytes, view, address } = NAMES
   for (;;) {
     const size = getdents64(fd, address, BUFFER_SIZE)
-    if (size <= 0) break
+    if (size <= 0) {
+      close(fd)
+      return size
+    }
     for (let at = 0; at < size; at += view.getUint16(at + 16, true)) {
       const name = bytes.toString('latin1', at + 19, nameEnd(bytes, at + 19))
       if (name !== '.' && name !== '..') tell(name, bytes[at + 18]!)
     }
   }
-  close(fd)
 }
 
 const NAMES = allocateNative(BUFFER_SIZE)

@@ -1,5 +1,5 @@
 import { S_IFDIR, S_IFLNK } from '../os/constants.ts'
-import { ENOENT, ENOMEM, ENOTDIR, ESTALE } from '../os/errno.ts'
+import { EACCES, ENOENT, ENOMEM, ENOTDIR, ESTALE } from '../os/errno.ts'
 import { ANCHOR_BIND, ANCHOR_COSM, ANCHOR_HOST, ANCHOR_OS, ANCHOR_ROOT } from '../source/stacks.ts'
 import { LONG, ROOT_NODE, SHORT, type TreeCore } from './core.ts'
 import { ANCHOR, BACKED, HIDDEN_MOUNT, PROGRAM_LINK, PROPERTIES, PROPERTY } from './frames.ts'
@@ -29,6 +29,10 @@ export function lookup(core: TreeCore, parent: NodeId, name: Name): number {
     if (found === ANCHOR) return answerAnchor(core, slot, parent)
     if (found === HIDDEN_MOUNT) return answerMade(core, slot, 0o555, 0)
     return core.answerEntry(slot, parent)
+  }
+  if (layer === -EACCES && isForeignMount(core, parent, name)) {
+    const slot = core.named(HIDDEN_MOUNT, parent, name, S_IFDIR)
+    return slot === 0 ? -ENOMEM : answerMade(core, slot, 0o555, 0)
   }
   if (layer !== -ENOENT) return layer
   if (programAt(core, parent, nameText(name)) !== undefined) {
@@ -123,6 +127,12 @@ function answerMade(core: TreeCore, slot: NodeId, permissions: number, size: num
 function missing(core: TreeCore, seconds: number): number {
   core.validity.entry = seconds
   return -ENOENT
+}
+
+/** Whether a name that may not even be looked at is another user's cosmos mount: it shows as empty too. */
+function isForeignMount(core: TreeCore, parent: NodeId, name: Name): boolean {
+  const directory = core.hostPath(parent)
+  return core.devices.isCosmosMountPoint(`${directory === '/' ? '' : directory}/${nameText(name)}`)
 }
 
 function includesColon(name: Name): boolean {

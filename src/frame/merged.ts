@@ -20,6 +20,7 @@ interface Merged {
   /** All its directories are watched, and no layer can come into it unseen. */
   readonly watched: boolean
   readonly complete: boolean
+  readonly borrowed: boolean
   readonly madeAt: number
 }
 
@@ -48,6 +49,10 @@ export class MergedDirectories {
   /** Descriptors by layer; -1 where a layer has none. Holds until the operation is over. */
   fds(slot: NodeId): Int32Array {
     return this.#get(slot).fds
+  }
+
+  has(slot: NodeId): boolean {
+    return this.#cache.has(slot)
   }
 
   watched(slot: NodeId): boolean {
@@ -109,6 +114,11 @@ export class MergedDirectories {
     for (const slot of [...this.#cache.keys()]) this.drop(slot)
   }
 
+  /** Between operations: closes those with borrowed descriptors. */
+  giveBack(): void {
+    for (const [slot, { borrowed }] of [...this.#cache]) if (borrowed) this.drop(slot)
+  }
+
   closeLater(fd: number): void {
     this.#closing.push(fd)
   }
@@ -141,6 +151,7 @@ export class MergedDirectories {
     const madeAt = performance.now()
     const isAnchor = core.frames.kind(slot) === ANCHOR
     let complete = true
+    let borrowed = false
     const path = core.pathInStack(slot)
     const parent = isAnchor ? undefined : this.#get(core.frames.parent(slot))
     const whiteout = parent ? stack.whiteouts.has(path) : false
@@ -160,13 +171,13 @@ export class MergedDirectories {
       else if (this.#isCosmosMount(fds[layer]!)) {
         this.#closing.push(fds[layer]!)
         fds[layer] = -1
-      }
+      } else if (core.borrowed.isBorrowed(core.stat.device)) borrowed = true
     }
     if (parent && !parent.complete) complete = false
     if (stack.programs && path === 'bin') complete = false
     let watched = complete
     for (const fd of fds) if (fd >= 0 && !this.#watch(slot, fd)) watched = false
-    return { fds, watched, complete, madeAt }
+    return { fds, watched, complete, borrowed, madeAt }
   }
 
   #watch(slot: NodeId, fd: number): boolean {

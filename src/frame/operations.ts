@@ -260,8 +260,18 @@ export interface TreeOperations {
     length: number,
   ): number
 
-  /** Descriptors that the loop polls beside its own: called with the descriptor when it is readable. */
+  /** Polled by the loop beside its own descriptors: `drainWatches` is called when it is readable. */
   readonly watchDescriptor: number
+  /**
+   * The table of mounts, polled for POLLPRI (proc(5)), -1 for none: `mountsChanged` is called then. No directory
+   * tells of a mount on it.
+   */
+  readonly mountsDescriptor: number
+  mountsChanged(): void
+  /** Polled too, -1 for none: `giveBack` is called when it is readable. */
+  readonly timerDescriptor: number
+  /** Closes what would keep a disk from being unmounted. */
+  giveBack(): void
   /** Reads what happened outside (inotify) and invalidates; bounded work. */
   drainWatches(): void
 }

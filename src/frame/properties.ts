@@ -17,7 +17,9 @@ export function isPropertyName(name: string): name is PropertyName {
 
 /** Whether `name` in a directory is a node with properties. */
 export function hasProperty(core: TreeCore, parent: NodeId, name: string): boolean {
-  return frameAt(core, parent, name) !== 0
+  const slot = frameAt(core, parent, name)
+  if (slot !== 0) core.settle(slot)
+  return slot !== 0
 }
 
 /** The content of a property's file, a line or more; undefined when the node is not there. */

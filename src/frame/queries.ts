@@ -70,7 +70,10 @@ export function inspect(core: TreeCore, place: Place): Inspection {
       ...description,
       dcel: dcelOf(core, node),
       production: productionOf(core, node),
-      layers: layersOf(core, node).map((layer) => ({ ...layer, kind: 'directory' })),
+      layers: layersOf(core, node).map((layer) => ({
+        ...layer,
+        kind: (core.frames.type(node) & S_IFMT) === S_IFDIR ? 'directory' : 'file',
+      })),
       context: core.treePath(stack.slot),
       properties: Object.fromEntries(
         PROPERTY_NAMES.map((name) => [name, nodeProperty(core, node, name).trimEnd()]),
@@ -111,12 +114,11 @@ export function names(core: TreeCore, place: Place): string[] {
     if (getattr(core, walked.node) < 0 || (core.attributes.mode & S_IFMT) !== S_IFDIR)
       throw new CosmosError('ENOTDIR', readable(place.path), 'is not a directory')
     const kind = core.frames.kind(walked.node)
+    const merged =
+      kind === ANCHOR || kind === BACKED ? mergedNames(core, walked.node) : new Map<string, number>()
+    if (typeof merged === 'number') throw CosmosError.fromErrno(merged, readable(place.path))
     const found =
-      kind === ANCHOR || kind === BACKED
-        ? [...mergedNames(core, walked.node).keys()]
-        : kind === PROPERTIES
-          ? [...PROPERTY_NAMES]
-          : []
+      kind === ANCHOR || kind === BACKED ? [...merged.keys()] : kind === PROPERTIES ? [...PROPERTY_NAMES] : []
     if (walked.node === ROOT_NODE) found.push('.cosm', core.hostDirectory)
     return [...new Set(found)]
   } finally {

@@ -100,9 +100,9 @@ export function rename(
   let hiddenTarget = false
   if (!stack.single) {
     if (!exchange && !same && (core.merged.lowerHas(parent, stack, name) || isProgram(core, parent, name)))
-      hiddenSource = addWhiteout(core, parent, stack, name)
+      hiddenSource = addWhiteout(core, parent, stack, name, isDirectory(source))
     if (isDirectory(source) && core.merged.lowerHas(newParent, stack, newName))
-      hiddenTarget = addWhiteout(core, newParent, stack, newName)
+      hiddenTarget = addWhiteout(core, newParent, stack, newName, true)
   }
   const result = renameat2(from, name.address, to, newName.address, flags)
   if (result < 0) {
@@ -147,14 +147,14 @@ function look(core: TreeCore, parent: NodeId, name: Name, side: Side): void {
   side.slot = 0
   side.mode = 0
   if (side.layer < 0) return
-  const { stat, frames } = core
+  const { stat } = core
   side.mode = stat.mode
   side.device = stat.device
   side.inoLow = stat.inoLow
   side.inoHigh = stat.inoHigh
   side.ino = core.stackOf(parent).copied.size > 0 ? core.inoText() : ''
   side.nlink = stat.nlink
-  side.slot = frames.find(frames.context(parent), side.device, side.inoLow, side.inoHigh)
+  side.slot = core.known(parent, name, side.layer)
 }
 
 /** A rename within a stack of several layers: what must be true and what must be in the local layer first. */

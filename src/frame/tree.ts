@@ -1,4 +1,7 @@
+import { O_CLOEXEC, O_RDONLY } from '../os/constants.ts'
 import { EPERM } from '../os/errno.ts'
+import { open } from '../os/libc.ts'
+import { cString } from '../os/memory.ts'
 import { getattr, readlink, setattr, statfs } from './attributes.ts'
 import { copyEnded } from './copy-up.ts'
 import { ROOT_NODE, TreeCore, type TreeParts } from './core.ts'
@@ -6,7 +9,6 @@ import { link, mkdir, mknod, rmdir, symlink, unlink } from './entries.ts'
 import * as files from './files.ts'
 import { Listings } from './listing.ts'
 import { lookup } from './lookup.ts'
-import { MountWatch } from './mount-watch.ts'
 import type {
   AttributeChange,
   DirectorySink,
@@ -22,12 +24,12 @@ import { getxattr, listxattr, removexattr, setxattr } from './xattrs.ts'
 /** The access tree: what the drivers serve. Each group of operations has its file; this is their index. */
 export class AccessTree extends TreeCore implements TreeOperations {
   readonly #listings: Listings
-  readonly #mountWatch: MountWatch
+  /** The table of mounts. */
+  readonly mountsDescriptor = open(cString('/proc/self/mountinfo').address, O_RDONLY | O_CLOEXEC, 0)
 
   constructor(parts: TreeParts) {
     super(parts)
     this.#listings = new Listings(this)
-    this.#mountWatch = new MountWatch(this.watches.descriptor)
   }
 
   protected override freed(slot: NodeId): void {
@@ -53,11 +55,18 @@ export class AccessTree extends TreeCore implements TreeOperations {
   }
 
   get watchDescriptor(): number {
-    return this.#mountWatch.descriptor
+    return this.watches.descriptor
   }
   drainWatches(): void {
-    if (this.#mountWatch.mountsChanged()) this.mountsChanged()
     this.watches.drain(this, 8)
+    this.trim()
+  }
+  get timerDescriptor(): number {
+    return this.borrowed.descriptor
+  }
+  override giveBack(): void {
+    super.giveBack()
+    this.#listings.giveBack()
     this.trim()
   }
 

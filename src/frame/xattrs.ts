@@ -26,11 +26,18 @@ export function getxattr(core: TreeCore, node: NodeId, name: Name, address: numb
   const capabilities = nameIs(name, 'security.capability')
   if (capabilities && core.frames.hasFlag(node, FLAG_NO_CAPABILITIES)) return -ENODATA
   const fd = backing(core, node)
-  if (fd < 0) return fd
-  const result = libc.getxattr(descriptorPath(fd), name.address, address, size)
+  const result = fd < 0 ? fd : libc.getxattr(descriptorPath(fd), name.address, address, size)
   if (capabilities && result === -ENODATA && core.isWatched(core.frames.parent(node)))
     core.frames.setFlag(node, FLAG_NO_CAPABILITIES)
-  return result
+  return result === -EOPNOTSUPP && isAccessList(name) ? -ENODATA : result
+}
+
+/**
+ * The kernel reads a node's ACL to decide who may reach it, and takes "not supported" for a failure: where a file
+ * system has no ACLs nobody but the owner would come in.
+ */
+function isAccessList(name: Name): boolean {
+  return nameIs(name, 'system.posix_acl_access') || nameIs(name, 'system.posix_acl_default')
 }
 
 export function setxattr(

@@ -118,12 +118,9 @@ export const poll = call<(fds: N, count: N, timeout: N) => N>('int poll(uintptr_
 export const ioctl = call<(fd: N, request: Wide, argument: N) => N>('int ioctl(int, ulong, uintptr_t)')
 export const fcntl = call<(fd: N, command: N, argument: N) => N>('int fcntl64(int, int, long)')
 export const eventfd = call<(initial: N, flags: N) => N>('int eventfd(uint, int)')
-export const epollCreate = call<(flags: N) => N>('int epoll_create1(int)')
-export const epollControl = call<(epoll: N, operation: N, fd: N, event: N) => N>(
-  'int epoll_ctl(int, int, int, uintptr_t)',
-)
-export const epollWait = call<(epoll: N, events: N, count: N, timeout: N) => N>(
-  'int epoll_wait(int, uintptr_t, int, int)',
+export const timerfdCreate = call<(clock: N, flags: N) => N>('int timerfd_create(int, int)')
+export const timerfdSet = call<(fd: N, flags: N, times: N, old: N) => N>(
+  'int timerfd_settime(int, int, uintptr_t, uintptr_t)',
 )
 export const inotifyInit = call<(flags: N) => N>('int inotify_init1(int)')
 export const inotifyAddWatch = call<(fd: N, path: N, mask: N) => N>(

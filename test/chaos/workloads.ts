@@ -377,13 +377,16 @@ export const workloads: Record<string, Maker> = {
     }
   },
 
-  /** Files that stay open over it all, one of them without a name. */
+  /** Files that stay open over it all: one has no name, and two could not be opened so again. */
   handles: ({ dir }) => {
     const size = 256 * 1024
     const model = Buffer.alloc(size)
-    const fds = ['named', 'removed', 'direct'].map((name) => openSync(join(dir, name), 'w+'))
+    const fds = ['named', 'removed', 'closed', 'read-only'].map((name) =>
+      openSync(join(dir, name), 'w+', name === 'read-only' ? 0o444 : 0o644),
+    )
     for (const fd of fds) ftruncateSync(fd, size)
     unlinkSync(join(dir, 'removed'))
+    chmodSync(join(dir, 'closed'), 0)
     const directory = openSync(dir, constants.O_DIRECTORY)
     return {
       round(i) {

@@ -65,6 +65,8 @@ export class MemoryTree implements ops.TreeOperations {
   }
   entryNode = 0
   watchDescriptor = -1
+  readonly mountsDescriptor = -1
+  readonly timerDescriptor = -1
   services: ops.DriverServices | undefined
   /** What was called, in order; undefined to keep no record. */
   calls: string[] | undefined = []
@@ -188,6 +190,8 @@ export class MemoryTree implements ops.TreeOperations {
     this.opened.handle = this.entryNode
     return result
   }
+  mountsChanged(): void {}
+  giveBack(): void {}
   tmpfile(parent: number, flags: number, mode: number): number {
     this.calls?.push(`tmpfile ${parent} ${flags.toString(8)} ${mode.toString(8)}`)
     return -EOPNOTSUPP

@@ -12,7 +12,7 @@ import {
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { FileCopier } from '../../mount/kernel/copy.ts'
+import { FileCopier } from '../../mount/copy.ts'
 import { allocateNative } from '../../src/os/memory.ts'
 import { FakeDevice, hex, request, show } from './fake-device.ts'
 

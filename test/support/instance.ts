@@ -7,7 +7,6 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
-  readlinkSync,
   realpathSync,
   rmSync,
   statSync,
@@ -310,9 +309,4 @@ export function isRunning(pid: number): boolean {
   } catch {
     return false
   }
-}
-
-/** A process's working directory, as the kernel tells it. */
-export function workingDirectoryOf(pid: number): string {
-  return readlinkSync(`/proc/${pid}/cwd`)
 }

@@ -1,6 +1,6 @@
-import { EINVAL, ENOSYS, ENXIO, EOPNOTSUPP, EXDEV } from '../../src/os/errno.ts'
-import { copyFileRange, ftruncate, lseek, pread, pwrite } from '../../src/os/libc.ts'
-import { allocateNative } from '../../src/os/memory.ts'
+import { EINVAL, ENOSYS, ENXIO, EOPNOTSUPP, EXDEV } from '../src/os/errno.ts'
+import { copyFileRange, ftruncate, lseek, pread, pwrite } from '../src/os/libc.ts'
+import { allocateNative } from '../src/os/memory.ts'
 
 const SEEK_DATA = 3
 const SEEK_HOLE = 4
