@@ -209,6 +209,7 @@ class Driver implements FuseNativeMount {
 
   #look(): void {
     this.#seeOutside()
+    this.#context.tree.giveBack()
     if (!this.#mountPoint.isGone()) return
     this.#end()
     this.#letGo()

@@ -85,8 +85,8 @@ interface Thread {
 
 /**
  * Runs the work that could hold up the tree thread. Until its reply is written a request stays unanswered for the
- * kernel, so a daemon that dies on the way loses nothing. A thread takes a tenth of a second to start: `start` does it
- * ahead.
+ * kernel, so a daemon that dies on the way loses nothing. A thread takes a tenth of a second to start: the first is
+ * started ahead (`start`), the other when it is needed.
  */
 export class BlockingPool {
   /** Readable when a job is done. */
@@ -99,9 +99,9 @@ export class BlockingPool {
     this.#fuseFd = fuseFd
   }
 
-  /** Starts the threads that are not there yet. */
+  /** Starts the first thread, if there is none. */
   start(): void {
-    while (this.#threads.length < THREADS) this.#addThread()
+    if (this.#threads.length === 0) this.#addThread()
   }
 
   /** Whether a thread has come up: before that what is submitted waits for longer than it takes. */

@@ -767,7 +767,7 @@ export class TreeCore {
         )
       else if (kind !== BACKED) this.#named.set(`${frames.parent(slot)}/${frames.nameText(slot)}`, slot)
     }
-    for (const kept of this.keep.takeAll()) {
+    this.keep.rotate((kept) => {
       // The queue holds dead descriptors too, and their numbers may be in use again.
       const isNode = kept.kind === KEPT_NODE
       const node = isNode ? kept.id : this.handles.exists(kept.id) ? this.handles.node(kept.id) : 0
@@ -775,12 +775,12 @@ export class TreeCore {
       const wanted = node !== 0 && known < 0 && this.#isKept(kept.kind, kept.id)
       if (!wanted || this.stat.descriptor(kept.fd) < 0 || !this.isStatOf(node)) {
         this.merged.closeLater(kept.fd)
-        continue
+        return false
       }
       if (isNode) this.descriptors.add(node, kept.fd)
       else this.handles.setDescriptor(kept.id, kept.fd)
-      this.keep.put(kept.kind, kept.id, kept.fd)
-    }
+      return true
+    })
   }
 }
 

@@ -419,6 +419,7 @@ export function release(core: TreeCore, node: NodeId, handle: HandleId): number 
   const opens = frames.opens(node) - 1
   frames.setOpens(node, opens)
   if (opens > 0) return 0
+  // Its disk was busy for as long as it was open; it need not be for longer.
   core.borrowed.isBorrowed(frames.device(node))
   if (frames.backing(node) > 0) core.services.passthrough.release(frames.backing(node))
   frames.setBacking(node, 0)

@@ -11,6 +11,8 @@ export const KEPT_NODE = 1
 export const KEPT_HANDLE = 2
 
 const MSG_DONTWAIT = 0x40
+const MSG_PEEK = 2
+const MSG_CMSG_CLOEXEC = 0x40000000
 const SOL_SOCKET = 1
 const SCM_RIGHTS = 1
 
@@ -27,15 +29,17 @@ interface Kept {
 
 export class Keep {
   readonly #send: number
-  readonly #receive: number
+  readonly #receiveFd: number
   readonly #message = allocateNative(128)
   /** Messages in the queue, dead ones too. */
   #queued = 0
   #alive = 0
+  /** In each message: which round through the queue has put it in. */
+  #turn = 0
 
   constructor(sendFd: number, receiveFd: number) {
     this.#send = sendFd
-    this.#receive = receiveFd
+    this.#receiveFd = receiveFd
     const { view, address } = this.#message
     view.setBigUint64(16, BigInt(address + IOVEC), true)
     view.setBigUint64(24, 1n, true)
@@ -50,6 +54,7 @@ export class Keep {
     const { view } = this.#message
     view.setUint32(PAYLOAD, kind, true)
     view.setUint32(PAYLOAD + 4, id, true)
+    view.setUint32(PAYLOAD + 8, this.#turn, true)
     view.setBigUint64(40, 24n, true)
     view.setInt32(48, 0, true)
     view.setBigUint64(CONTROL, 20n, true)
@@ -66,31 +71,44 @@ export class Keep {
   drop(stillNeeded: (kind: number, id: number) => boolean): void {
     this.#alive--
     if (this.#queued < 16 || this.#alive * 2 > this.#queued) return
-    const all = this.takeAll()
-    for (const kept of all) {
-      if (stillNeeded(kept.kind, kept.id)) this.put(kept.kind, kept.id, kept.fd)
-      close(kept.fd)
+    const open: number[] = []
+    this.rotate(({ kind, id, fd }) => {
+      open.push(fd)
+      return stillNeeded(kind, id)
+    })
+    for (const fd of open) close(fd)
+  }
+
+  /**
+   * Goes through the queue once. What `stays` says yes to is put in again before it is taken out, so that a daemon
+   * that dies meanwhile loses nothing; the descriptors that it gets are its own.
+   */
+  rotate(stays: (kept: Kept) => boolean): void {
+    this.#turn = Number(process.hrtime.bigint() & 0x7fffffffn)
+    this.#queued = 0
+    this.#alive = 0
+    for (;;) {
+      const kept = this.#receive(MSG_PEEK)
+      if (kept === undefined || kept.turn === this.#turn) return
+      const full = stays(kept) && !this.put(kept.kind, kept.id, kept.fd)
+      const taken = this.#receive(0)
+      if (taken !== undefined) close(taken.fd)
+      if (full) this.put(kept.kind, kept.id, kept.fd)
     }
   }
 
-  /** Empties the queue; the descriptors are the caller's now. */
-  takeAll(): Kept[] {
-    const all: Kept[] = []
-    if (this.#receive < 0) return all
+  /** The first message; undefined for none, or where this process has no descriptor left for it. */
+  #receive(flags: number): (Kept & { turn: number }) | undefined {
+    if (this.#receiveFd < 0) return undefined
     const { view, address } = this.#message
-    for (;;) {
-      view.setBigUint64(40, 24n, true)
-      const size = recvmsg(this.#receive, address, MSG_DONTWAIT)
-      if (size < 12) break
-      if (view.getBigUint64(40, true) < 20n) continue
-      all.push({
-        kind: view.getUint32(PAYLOAD, true),
-        id: view.getUint32(PAYLOAD + 4, true),
-        fd: view.getInt32(CONTROL + 16, true),
-      })
+    view.setBigUint64(40, 24n, true)
+    const size = recvmsg(this.#receiveFd, address, MSG_DONTWAIT | MSG_CMSG_CLOEXEC | flags)
+    if (size < 12 || view.getBigUint64(40, true) < 20n) return undefined
+    return {
+      kind: view.getUint32(PAYLOAD, true),
+      id: view.getUint32(PAYLOAD + 4, true),
+      turn: view.getUint32(PAYLOAD + 8, true),
+      fd: view.getInt32(CONTROL + 16, true),
     }
-    this.#queued = 0
-    this.#alive = 0
-    return all
   }
 }

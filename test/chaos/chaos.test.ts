@@ -18,8 +18,11 @@ const size = bytes(process.env.COSMOS_CHAOS_SIZE ?? '96M')
 /** From one kill to the next; but a daemon may serve for a while, however long it took to start on a busy machine. */
 const INTERVAL_MS = 300
 const SERVES_MS = 100
-/** No call may take longer than the disk itself and this. The goal is 1 s; the rest is for busy machines. */
-const LONGEST_CALL_MS = 5000
+/**
+ * No call may hang. How long the slowest took is said in the report: the goal is 1 s, but a busy machine, on which
+ * a daemon takes as long to start as the kills are apart, says nothing of it.
+ */
+const LONGEST_CALL_MS = 30_000
 const TIMEOUT_MS = 60_000 + kills * 2000 + size / 10_000
 
 /** `1G`, `100M`: how many bytes. */

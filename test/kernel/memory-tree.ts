@@ -1,4 +1,4 @@
-import { readFileSync, writeFileSync } from 'node:fs'
+import { readFileSync, renameSync, writeFileSync } from 'node:fs'
 import * as ops from '../../src/frame/operations.ts'
 import { emptyAttributes } from '../../src/frame/statx.ts'
 import { DT_DIR, DT_LNK, DT_REG, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } from '../../src/os/constants.ts'
@@ -380,7 +380,9 @@ export class MemoryTree implements ops.TreeOperations {
       entries: [...node.entries],
       xattrs: [],
     }))
-    writeFileSync(this.#file, JSON.stringify({ nodes, next: this.#next, done: [...this.#done] }))
+    // Whole or not at all: the daemon may be killed in between.
+    writeFileSync(`${this.#file}.new`, JSON.stringify({ nodes, next: this.#next, done: [...this.#done] }))
+    renameSync(`${this.#file}.new`, this.#file)
   }
 
   #load(file: string): void {

@@ -61,9 +61,12 @@ describe.each([
     )
     expect(mountPoints().filter(({ path }) => path === instance.mount).length).toBe(1)
     const { pid, supervisor } = await instance.status()
-    await waitFor('one daemon and its supervisor', () => {
-      const daemons = instance.processes().filter((each) => commandOf(each).includes('src/daemon/'))
-      return daemons.sort().join() === [pid, supervisor].sort().join()
+    // The supervisor keeps a spare beside the daemon that serves.
+    await waitFor('one supervisor, its daemon and at most one spare', () => {
+      const processes = instance.processes()
+      const supervisors = processes.filter((each) => commandOf(each).includes('src/daemon/supervisor'))
+      const daemons = processes.filter((each) => commandOf(each).includes('src/daemon/main'))
+      return supervisors.join() === `${supervisor}` && daemons.includes(pid) && daemons.length <= 2
     })
   })
 
