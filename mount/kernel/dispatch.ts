@@ -1,4 +1,5 @@
 import { constants } from 'node:os'
+import { format } from 'node:util'
 import createDebug from 'debug'
 import { describeError } from '../../src/errors.ts'
 import { PENDING } from '../../src/frame/operations.ts'
@@ -8,10 +9,13 @@ import { JobRunner } from '../jobs.ts'
 import { UNIQUE_RESEND_HIGH } from './abi.ts'
 import type { BlockingPool, FinishedJob } from './blocking.ts'
 import { type Context, NO_REPLY, type Operation } from './context.ts'
+import { logToStandardError } from './log.ts'
 import { OPERATIONS } from './operations-table.ts'
 
 /** `DEBUG=cosmos:fuse` in the daemon's environment logs every request with its answer. */
 const trace = createDebug('cosmos:fuse')
+// The tree thread never gets to the event loop that its console would need.
+trace.log = (...parts: unknown[]) => logToStandardError(format(...parts))
 
 /** Takes requests apart, has the tree answer them, and sends one reply for each that wants one. */
 export class Dispatcher {

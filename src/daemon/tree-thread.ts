@@ -1,5 +1,6 @@
 import { type MessagePort, parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads'
 import { BlockingPool } from '../../mount/kernel/blocking.ts'
+import { logToStandardError } from '../../mount/kernel/log.ts'
 import { runKernelLoop } from '../../mount/kernel/loop.ts'
 import { CosmosError } from '../errors.ts'
 import { buildTree } from './build-tree.ts'
@@ -70,7 +71,8 @@ function answer(requests: TreeRequests, message: Extract<ToTree, { type: 'ask' }
       error instanceof CosmosError ? error : new CosmosError('EIO', name, String(error), 'cosmos log')
     const { code, subject, hint, message: text } = known
     tell({ type: 'failure', id, error: { code, subject, why: text.slice(subject.length + 2), hint } })
-    if (known !== error) console.error(error)
+    if (known !== error)
+      logToStandardError(`${name}: ${error instanceof Error ? error.stack : String(error)}`)
   }
 }
 

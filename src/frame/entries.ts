@@ -7,6 +7,7 @@ import {
   IN_DELETE,
   S_IFDIR,
   S_IFMT,
+  S_IFREG,
 } from '../os/constants.ts'
 import { EBUSY, EEXIST, EISDIR, ENOENT, ENOTDIR, ENOTEMPTY, EPERM, ESTALE, EXDEV } from '../os/errno.ts'
 import { linkat, mkdirat, mknodat, symlinkat, unlinkat } from '../os/libc.ts'
@@ -97,7 +98,10 @@ function make(core: TreeCore, parent: NodeId, name: Name, effect: (directory: nu
     enterCaller(request)
     const result = effect(directory)
     leaveCaller(request)
-    if (result < 0) return result
+    if (result < 0) {
+      core.journal.failed()
+      return result
+    }
     core.ownChange(IN_CREATE, parent, name)
   }
   return answerMadeEntry(core, parent, name, directory)
@@ -123,7 +127,10 @@ export function link(core: TreeCore, node: NodeId, newParent: NodeId, newName: N
   if (!core.alreadyMade) {
     beginMaking(core, MADE)
     const result = linkat(AT_FDCWD, descriptorPath(fd), directory, newName.address, AT_SYMLINK_FOLLOW)
-    if (result < 0) return result
+    if (result < 0) {
+      core.journal.failed()
+      return result
+    }
     core.ownChange(IN_CREATE, newParent, newName)
     core.ownChange(IN_ATTRIB, frames.parent(node), core.ownName(node))
   }
@@ -200,6 +207,8 @@ export function removed(core: TreeCore, slot: NodeId, parent: NodeId, name: Name
   if (frames.parent(slot) === parent && frames.sameName(slot, name.bytes, name.offset, name.length))
     frames.setFlag(slot, FLAG_NAMELESS)
   if (last) core.merged.drop(slot)
+  // A descriptor would keep the disk's space until the kernel forgets the file, which nobody has open.
+  if (last && frames.type(slot) === S_IFREG && frames.opens(slot) === 0) core.descriptors.drop(slot)
 }
 
 /**

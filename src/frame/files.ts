@@ -186,6 +186,7 @@ export function create(core: TreeCore, parent: NodeId, name: Name, flags: number
     enterCaller(request)
     fd = libc.openat(directory, name.address, access | O_CREAT | O_EXCL, mode & 0o7777)
     leaveCaller(request)
+    if (fd < 0) core.journal.failed()
     if (fd === -EEXIST && (flags & O_EXCL) === 0) return openExisting(core, parent, name, flags)
   }
   if (fd < 0) return fd

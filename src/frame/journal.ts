@@ -18,6 +18,8 @@ export class Journal {
   readonly #words: Uint32Array
   /** Word index of the record that `find` found. */
   #found = -1
+  /** Word index of the record written last. */
+  #last = -1
 
   constructor(memory: StateMemory) {
     this.#words = memory.words.subarray(JOURNAL_OFFSET / 4, JOURNAL_OFFSET / 4 + RECORDS * WORDS)
@@ -25,10 +27,12 @@ export class Journal {
 
   /** Notes that a request is about to have its effect; the notes are unsigned 32-bit words. */
   begin(low: number, high: number, kind: number, a: number, b: number, c: number, d: number): void {
+    this.#last = -1
     if (low === 0 && high === 0) return
     const words = this.#words
     const record = words[NEXT_RECORD]!
     const at = record * WORDS
+    this.#last = at
     words[NEXT_RECORD] = (record + 1) % RECORDS
     words[at] = 0
     words[at + 1] = 0
@@ -39,6 +43,11 @@ export class Journal {
     words[at + NOTES + 3] = d
     words[at + 1] = high
     words[at] = low
+  }
+
+  /** What was begun last has failed: it has no effect that a later daemon could find. */
+  failed(): void {
+    if (this.#last >= 0) this.#words[this.#last + KIND] = 0
   }
 
   /** Whether a request of this kind had begun; its notes can be read then. */

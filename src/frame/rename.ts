@@ -73,7 +73,12 @@ export function rename(
   const noteHigh = begun ? core.journal.note(1) : 0
   look(core, newParent, newName, target)
   look(core, parent, name, source)
-  if (begun && (source.layer < 0 || source.inoLow !== noteLow || source.inoHigh !== noteHigh)) return 0
+  if (begun && (source.layer < 0 || source.inoLow !== noteLow || source.inoHigh !== noteHigh)) {
+    // It was done before its daemon died; where its frame is now was not noted any more.
+    if (target.layer >= 0 && target.inoLow === noteLow && target.inoHigh === noteHigh)
+      moved(core, target.slot, newParent, newName)
+    return 0
+  }
   if (source.layer < 0) return source.layer
   if (core.bindAt(parent, name) !== 0) return -EBUSY
   if (target.layer < 0 && target.layer !== -ENOENT) return target.layer

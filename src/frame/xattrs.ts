@@ -61,6 +61,7 @@ export function setxattr(
   core.frames.clearFlag(node, FLAG_NO_CAPABILITIES)
   const result = libc.setxattr(descriptorPath(fd), name.address, address, size, kept)
   if (result === -EEXIST && again) return 0
+  if (result < 0) core.journal.failed()
   attributesChanged(core, node)
   return result
 }
@@ -76,6 +77,7 @@ export function removexattr(core: TreeCore, node: NodeId, name: Name): number {
   const again = request.resent && core.journal.find(request.uniqueLow, request.uniqueHigh, XATTR_CHANGED)
   core.journal.begin(request.uniqueLow, request.uniqueHigh, XATTR_CHANGED, 0, 0, 0, 0)
   const result = libc.removexattr(descriptorPath(fd), name.address)
+  if (result < 0 && !again) core.journal.failed()
   attributesChanged(core, node)
   return result === -ENODATA && again ? 0 : result
 }

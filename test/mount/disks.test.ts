@@ -2,7 +2,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { CosmosInstance, isRoot, whyNoMount } from '../support/instance.ts'
+import { CosmosInstance, hostDirectory, isRoot, whyNoMount } from '../support/instance.ts'
 import { run, shell, succeed } from '../support/run.ts'
 import { waitFor } from '../support/wait.ts'
 
@@ -122,4 +122,16 @@ test('a disk that is mounted and unmounted outside is seen', async ({ skip }) =>
   // The daemon lets go of a disk when nobody has asked for a while.
   await waitFor('that it can be unmounted', async () => (await run('umount', [raw])).code === 0)
   await waitFor('what was below it', async () => (await shell('ls "$1"', [mounted])) === 'below\n')
+})
+
+test('what the kernel makes is opened, read and followed with the rights of the caller', async ({ skip }) => {
+  if (missing !== undefined) return skip(missing)
+  const proc = join(instance.mount, hostDirectory, 'proc')
+  const asNobody = (...command: string[]) =>
+    run('setpriv', ['--reuid', '65534', '--regid', '65534', '--clear-groups', ...command])
+  expect((await asNobody('cat', join(proc, 'version'))).stdout).toMatch(/^Linux/)
+  // Its mode lets everyone open it; the kernel does not (ptrace(2), access mode checking).
+  expect((await asNobody('cat', join(proc, `${process.pid}/maps`))).stderr).toMatch(/Permission denied/)
+  expect((await asNobody('readlink', join(proc, `${process.pid}/cwd`))).code).toBe(1)
+  expect((await run('cat', [join(proc, `${process.pid}/maps`)])).stdout).toMatch(/node/)
 })

@@ -338,4 +338,35 @@ export const cases: Cases = {
         ['a', 'b', 'c', 'lower'],
       )
   },
+  'links of one lower file are parted by a copy-up, under their own names'({ dir, lower }) {
+    writeFileSync(join(lower, 'a'), 'lower')
+    for (const name of ['b', 'c']) linkSync(join(lower, 'a'), join(lower, name))
+    for (const name of ['a', 'b', 'c']) readFileSync(join(dir, name))
+    writeFileSync(join(dir, 'a'), 'changed')
+    assert.equal(readFileSync(join(dir, 'a'), 'utf8'), 'changed')
+    for (const name of ['b', 'c']) assert.equal(readFileSync(join(dir, name), 'utf8'), 'lower')
+    assert.notEqual(statSync(join(dir, 'a')).ino, statSync(join(dir, 'b')).ino)
+    assert.equal(statSync(join(dir, 'b')).ino, statSync(join(dir, 'c')).ino)
+    renameSync(join(dir, 'c'), join(dir, 'd'))
+    unlinkSync(join(dir, 'b'))
+    assert.deepEqual(readdirSync(dir).sort(), ['a', 'd'])
+  },
+  async 'a copied pipe and link keep mode, owner and time; no file gets an ACL that it had not'({
+    dir,
+    lower,
+  }) {
+    await shell('mkfifo -m 666 "$1/pipe"; ln -s to "$1/link"; touch -h -d @1000 "$1/pipe" "$1/link"', [lower])
+    await shell('chmod 662 "$1/pipe"', [dir])
+    assert.deepEqual(
+      [lstatSync(join(dir, 'pipe')).mode & 0o777, lstatSync(join(dir, 'pipe')).mtimeMs],
+      [0o662, 1e6],
+    )
+    await shell('touch -h -a "$1/link"', [dir])
+    assert.equal(lstatSync(join(dir, 'link')).mtimeMs, 1e6)
+    mkdirSync(join(lower, 'd'))
+    if ((await run('setfacl', ['-d', '-m', 'u:1234:rwx', join(lower, 'd')])).code !== 0) return
+    await shell('echo x > "$1/d/f"; setfacl -b "$1/d/f"; chmod 660 "$1/d/f"', [lower])
+    await shell('echo y >> "$1/d/f"', [dir])
+    assert.doesNotMatch((await run('getfacl', ['-n', join(dir, 'd/f')])).stdout, /1234/)
+  },
 }
