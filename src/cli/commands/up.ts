@@ -38,6 +38,8 @@ export const command: CliCommand = {
 
 async function up(options: UpOptions): Promise<void> {
   const instance = findInstance()
+  // Heard from the start: a Ctrl-C while it still mounts must not leave a mount behind.
+  const signals = options.foreground ? new StopSignals() : undefined
   const { startInstance } = await import('../../daemon/start.ts')
   const started = await startInstance(instance, {
     ...(options.mount === undefined ? {} : { mount: resolve(options.mount) }),
@@ -46,33 +48,58 @@ async function up(options: UpOptions): Promise<void> {
   })
   await line(`${started.started ? 'mounted' : 'already mounted:'} ${started.mount} (daemon ${started.pid})`)
   if (options.tour) await line(`\n${tour(started.mount)}`)
-  if (!options.foreground) return
+  if (!signals) return
   await line('Ctrl-C unmounts.')
-  await stayUntilEnded(instance, started.mount, started.ended ?? supervisorEnd(started.supervisor))
+  await stayUntilEnded(instance, started.mount, started.ended ?? supervisorEnd(started.supervisor), signals)
+}
+
+/** The signals that ask a foreground instance to end. */
+class StopSignals {
+  readonly #first: Promise<void>
+  #onSecond: () => void = () => {}
+  count = 0
+
+  constructor() {
+    this.#first = new Promise((resolve) => {
+      for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
+        process.on(signal, () => {
+          this.count++
+          if (this.count === 1) resolve()
+          else if (this.count === 2) this.#onSecond()
+        })
+    })
+  }
+
+  /** The first one has come; `second` is called when another does. */
+  async asked(second: () => void): Promise<void> {
+    await this.#first
+    this.#onSecond = second
+    if (this.count > 1) second()
+  }
 }
 
 /** Stays until the mount ends or a signal asks for its end; a second signal does not wait. */
-async function stayUntilEnded(instance: Instance, mount: string, ended: Promise<void>): Promise<void> {
-  let asked = 0
-  const stopped = new Promise<void>((resolve, reject) => {
-    const stop = (force: boolean) => {
-      const client = new ControlClient(instance)
-      return shutDown(client, instance, force)
-        .then((down) => tellDown(down ?? { mounts: [mount], busy: [] }))
-        .finally(() => client.close())
-    }
-    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
-      process.on(signal, () => {
-        asked++
-        if (asked === 1) {
-          process.stdout.write(`\nunmounting ${mount}\n`)
-          stop(false).then(resolve, reject)
-        } else if (asked === 2) stop(true).then(resolve, (error) => report(error))
-      })
-  })
+async function stayUntilEnded(
+  instance: Instance,
+  mount: string,
+  ended: Promise<void>,
+  signals: StopSignals,
+): Promise<void> {
+  const stop = (force: boolean) => {
+    const client = new ControlClient(instance)
+    return shutDown(client, instance, force)
+      .then((down) => tellDown(down ?? { mounts: [mount], busy: [] }))
+      .finally(() => client.close())
+  }
+  const stopped = signals
+    .asked(() => void stop(true).catch((error) => report(error)))
+    .then(() => {
+      process.stdout.write(`\nunmounting ${mount}\n`)
+      return stop(false)
+    })
   await Promise.race([
     stopped,
-    ended.then(() => (asked > 0 ? stopped : line(`${mount} is no longer mounted`))),
+    ended.then(() => (signals.count > 0 ? stopped : line(`${mount} is no longer mounted`))),
   ])
 }
 
