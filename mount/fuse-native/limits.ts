@@ -50,6 +50,11 @@ export const limits: readonly Limit[] = [
     why: 'libfuse 2.9 has no such operation',
   },
   {
+    id: 'tmpfile',
+    what: 'Files without a name (O_TMPFILE) answer EOPNOTSUPP',
+    why: 'libfuse 2.9 has no such operation',
+  },
+  {
     id: 'ioctl',
     what: 'ioctl(2) answers ENOTTY for every request',
     why: 'the library has no such operation',

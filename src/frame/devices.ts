@@ -77,9 +77,10 @@ export class DeviceTable {
     return this.#classes.get(device) ?? 'local'
   }
 
-  /** Whether a cosmos mount is at a host path (one character a byte). */
-  isCosmosMountPoint(path: string): boolean {
-    this.#read(performance.now())
+  /** Whether a cosmos mount is at a host path (one character a byte), by a reading of at most `age` milliseconds. */
+  isCosmosMountPoint(path: string, age = 0): boolean {
+    const now = performance.now()
+    if (now - this.#readAt >= age) this.#read(now)
     return this.#cosmosMountPoints.has(path)
   }
 

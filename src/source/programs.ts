@@ -1,21 +1,25 @@
 import { lstatSync, readdirSync, readlinkSync, type Stats } from 'node:fs'
+import { DeviceTable } from '../frame/devices.ts'
 import { pathBytes } from '../frame/paths.ts'
 
 /** Links that one path may lead over (path_resolution(7)). */
 const MAX_LINKS = 40
 /** How long a reading of the PATH's directories is believed, milliseconds. */
 const FRESH = 1000
+/** The same for a reading of the table of mounts. */
+const MOUNTS_FRESH = 100
 
 /**
  * The host's programs as a layer: each executable of the PATH is a symbolic link to its real place (design §3),
  * so that setuid, `/proc/self/exe` and files beside a program keep working and running it costs nothing.
  * Paths and names have one character a byte. Links are followed by hand: one that leads into the tree itself
- * would make the tree thread wait for itself.
+ * would make the tree thread wait for itself, and two trees whose PATHs lead into each other for each other.
  */
 export class ProgramsLayer {
   readonly #directories: string[]
   readonly #own: Map<string, string>
   readonly #mount: string
+  readonly #devices = new DeviceTable()
   #listing: string[] = []
   #listedAt = Number.NEGATIVE_INFINITY
 
@@ -99,7 +103,7 @@ export class ProgramsLayer {
           continue
         }
         const at = `${done}/${part}`
-        if (at === this.#mount || at.startsWith(`${this.#mount}/`)) return undefined
+        if (at === this.#mount || this.#devices.isCosmosMountPoint(at, MOUNTS_FRESH)) return undefined
         const found = lstatSync(pathBytes(at))
         if (!found.isSymbolicLink()) {
           if (rest.length === 0) return found

@@ -1,17 +1,20 @@
 // Runs the cases of a module in one place, in a process of its own: so it can be any user, and a call that hangs
-// hangs nobody else. Arguments: module, place, dir, host, outside, lower. One line of JSON for each case.
+// hangs nobody else. Arguments: module, place, dir, host, outside, lower, then the names of cases that are left out.
+// One line of JSON for each case.
 import { mkdirSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { type Cases, type Outcome, type PlaceName, Skipped } from './cases.ts'
 
-const [file = '', place = 'raw', dir = '', host = '', outside = '', lower = ''] = process.argv.slice(2)
+const [file = '', place = 'raw', dir = '', host = '', outside = '', lower = '', ...leftOut] =
+  process.argv.slice(2)
 const { cases } = (await import(pathToFileURL(file).href)) as { cases: Cases }
 
 process.umask(0o022)
 // Where there is a lower layer, the cases' directories are of it; else they are made in the place.
 if (lower !== '') for (const index of Object.keys(cases).keys()) mkdirSync(join(lower, `c${index}`))
 for (const [index, [name, act]] of Object.entries(cases).entries()) {
+  if (leftOut.includes(name)) continue
   const own = `c${index}`
   let outcome: Outcome = { name }
   try {

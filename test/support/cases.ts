@@ -1,5 +1,5 @@
 /** Where a case runs. */
-export type PlaceName = 'raw' | 'me@host' | 'merged' | 'user'
+export type PlaceName = 'raw' | 'me@host' | 'merged' | 'user' | 'fuse-native'
 
 /** What a case is given. */
 export interface CaseContext {

@@ -45,14 +45,21 @@ export interface InstanceOptions {
   asUser?: boolean
   /** Environment besides the usual one. */
   env?: Record<string, string>
+  /** Which FUSE driver serves its mount; `cosmos up` chooses where it is not given. */
+  driver?: DriverName
 }
 
-/** Why no instance can run on this machine; undefined when one can. */
-export function whyNoMount(): string | undefined {
+/** The drivers, as `cosmos up --driver` has them. */
+type DriverName = 'kernel' | 'fuse-native'
+
+/** Why no instance can run on this machine, with a driver; undefined when one can. */
+export function whyNoMount(driver: DriverName = 'kernel'): string | undefined {
   if (process.platform !== 'linux') return 'needs Linux'
   if (!existsSync('/dev/fuse')) return 'this machine has no /dev/fuse'
   if (!isRoot && (statSync('/dev/fuse').mode & 0o006) !== 0o006)
     return '/dev/fuse is not open to users on this machine'
+  if (driver === 'fuse-native' && !existsSync(join(checkout, 'node_modules/fuse-native')))
+    return 'the optional dependency fuse-native is not installed'
   return undefined
 }
 
@@ -75,11 +82,13 @@ export class CosmosInstance {
   readonly env: NodeJS.ProcessEnv
   /** Whose it is where that is not this process's user. */
   readonly uid: number | undefined
+  readonly #driver: DriverName | undefined
   /** Where the user can read the program: the checkout, or a bind mount of it. */
   readonly #code: string
 
   constructor(options: InstanceOptions = {}) {
     this.uid = options.asUser && isRoot ? NOBODY : undefined
+    this.#driver = options.driver
     const parent = realpathSync(tmpdir())
     this.base = mkdtempSync(join(parent.length > 40 ? '/tmp' : parent, 'cs-'))
     chmodSync(this.base, 0o755)
@@ -126,7 +135,8 @@ export class CosmosInstance {
   }
 
   up(args: readonly string[] = []): Promise<Result> {
-    return this.cosmos(['up', '--mount', this.mount, ...args])
+    const driver = this.#driver === undefined ? [] : ['--driver', this.#driver]
+    return this.cosmos(['up', '--mount', this.mount, ...driver, ...args])
   }
 
   /** Runs `cosmos` as this instance's user, with its environment. */

@@ -16,46 +16,67 @@ const TITLES: Record<PlaceName, string> = {
   'me@host': 'me@host',
   merged: 'a merged directory',
   user: 'me@host of an ordinary user',
+  'fuse-native': 'me@host through fuse-native',
 }
+const KERNEL_PLACES: readonly PlaceName[] = ['raw', 'me@host', 'merged', 'user']
 
 /** Where the cases of a module run. */
 export interface PlacesOptions {
   places?: readonly PlaceName[]
   /** The cases' directories are in the lower layer of a merged directory at first. */
   lower?: boolean
+  /** Why a case is left out; undefined for those that run. */
+  leaveOut?: (name: string) => string | undefined
+  /** Told of each case that is skipped. */
+  onSkipped?: (name: string, reason: string) => void
 }
 
 /**
- * Runs the cases of a module in each place: the raw file system, the host's tree, a merged directory, and the
- * host's tree in an ordinary user's mount.
+ * Runs the cases of a module in each place: unless told otherwise the raw file system, the host's tree, a merged
+ * directory, and the host's tree in an ordinary user's mount.
  */
 export function describePlaces(cases: Cases, module: URL, options: PlacesOptions = {}): void {
-  const { places = Object.keys(TITLES) as PlaceName[], lower = false } = options
-  const missing = whyNoMount()
+  const { places = KERNEL_PLACES, lower = false, leaveOut, onSkipped } = options
+  const names = Object.keys(cases)
+  const leftOut = new Map(
+    names.flatMap((name) => {
+      const reason = leaveOut?.(name)
+      return reason === undefined ? [] : [[name, reason] as const]
+    }),
+  )
   for (const place of places)
     describe(TITLES[place], () => {
+      const driver = place === 'fuse-native' ? place : 'kernel'
+      const missing = whyNoMount(driver)
       let instance: CosmosInstance
       let runner: Runner
 
       beforeAll(async () => {
         if (missing !== undefined) return
         const asUser = place === 'user'
-        instance = place === 'raw' ? new CosmosInstance() : await CosmosInstance.start({ asUser })
-        runner = new Runner(instance, place, fileURLToPath(module), await prepare(instance, place, lower))
+        instance = place === 'raw' ? new CosmosInstance() : await CosmosInstance.start({ asUser, driver })
+        const prepared = await prepare(instance, place, lower)
+        runner = new Runner(instance, place, fileURLToPath(module), prepared, [...leftOut.keys()])
       })
       afterAll(async () => {
         runner?.stop()
         await instance?.stop()
       })
 
-      for (const name of Object.keys(cases))
+      for (const name of names)
         test(name, async ({ skip }) => {
           if (missing !== undefined) return skip(missing)
+          const skipFor = (reason: string): never => {
+            onSkipped?.(name, reason)
+            return skip(reason)
+          }
+          const reason = leftOut.get(name)
+          if (reason !== undefined) return skipFor(reason)
           const outcome = await within(PATIENCE_MS, name, runner.outcome(name)).catch((error: Error) => {
             runner.stop()
             throw new Error(`${error.message}\n${instance.log()}`)
           })
-          if (outcome.skipped !== undefined) skip(outcome.skipped)
+          if (outcome.skipped !== undefined) skipFor(outcome.skipped)
           if (outcome.error !== undefined) throw new Error(outcome.error)
         })
     })
@@ -100,11 +121,12 @@ class Runner {
     place: PlaceName,
     file: string,
     { dir, host, outside, lower }: Prepared,
+    leftOut: readonly string[],
   ) {
     const inCheckout = file.slice(fileURLToPath(new URL('../..', import.meta.url)).length)
     const args = [instance.code('test/support/case-runner.ts'), instance.code(inCheckout)]
     const identity = instance.uid === undefined ? {} : { uid: instance.uid, gid: instance.uid }
-    this.#child = spawn(instance.node, [...args, place, dir, host, outside, lower], {
+    this.#child = spawn(instance.node, [...args, place, dir, host, outside, lower, ...leftOut], {
       cwd: instance.base,
       env: instance.env,
       stdio: ['ignore', 'pipe', 'pipe'],

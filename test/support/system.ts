@@ -1,5 +1,6 @@
 // System calls that node:fs lacks, for tests: each throws an error with `code` as node:fs does.
 import koffi from 'koffi'
+import { AT_SYMLINK_FOLLOW } from '../../src/os/constants.ts'
 import { errnoName } from '../../src/os/errno.ts'
 import * as libc from '../../src/os/libc.ts'
 import { addressOf, allocateNative, cString, type NativeMemory, viewOf } from '../../src/os/memory.ts'
@@ -56,6 +57,12 @@ export function open(path: Path, flags: number, mode = 0o666): number {
 /** openat(2). */
 export function openat(directory: number, path: Path, flags: number, mode = 0o666): number {
   return check('openat', libc.openat(directory, held(path).address, flags, mode))
+}
+
+/** linkat(2) of an open file, with or without a name, as open(2) says under O_TMPFILE. */
+export function linkDescriptor(fd: number, path: Path): void {
+  const from = held(`/proc/self/fd/${fd}`)
+  check('linkat', libc.linkat(AT_FDCWD, from.address, AT_FDCWD, held(path).address, AT_SYMLINK_FOLLOW))
 }
 
 /** mkdirat(2). */

@@ -80,9 +80,10 @@ export const cases: Cases = {
     assert.equal(writer.code, 0)
     assert.equal(reader.stdout, 'through\n')
   },
-  async 'a socket is bound and connected to'({ dir, skip }) {
-    const path = join(dir, 's')
-    if (Buffer.byteLength(path) > 107) skip(`the path is too long for a socket: ${path}`)
+  async 'a socket is bound and connected to'({ dir }) {
+    // A socket's path has at most 107 bytes.
+    process.chdir(dir)
+    const path = 's'
     const server = createServer((socket) => socket.end('hello'))
     await new Promise<void>((resolve, reject) => server.on('error', reject).listen(path, resolve))
     assert.ok(lstatSync(path).isSocket())

@@ -9,6 +9,7 @@ import {
   ftruncateSync,
   linkSync,
   openSync,
+  readdirSync,
   readFileSync,
   readSync,
   statSync,
@@ -18,6 +19,7 @@ import {
   writeSync,
 } from 'node:fs'
 import { join } from 'node:path'
+import { O_TMPFILE } from '../../../src/os/constants.ts'
 import type { Cases } from '../../support/cases.ts'
 import { run } from '../../support/run.ts'
 import * as sys from '../../support/system.ts'
@@ -335,6 +337,46 @@ export const cases: Cases = {
       assert.equal(readFileSync(fd, 'utf8'), 'second, longer')
     })
     assert.equal(statSync(join(dir, 'a')).size, 14)
+  },
+  'a file without a name (O_TMPFILE) is used, gets a name, or goes'({ dir, host, outside, skip }) {
+    const path = join(dir, 'file')
+    if (sys.codeOf(() => closeSync(openSync(outside, O_TMPFILE | O_RDWR))) === 'EOPNOTSUPP')
+      skip('this file system has no O_TMPFILE')
+    opened(
+      dir,
+      O_TMPFILE | O_RDWR,
+      (fd) => {
+        assert.equal(writeSync(fd, 'nameless'), 8)
+        assert.equal(fstatSync(fd).nlink, 0)
+        const buffer = Buffer.alloc(8)
+        assert.equal(readSync(fd, buffer, 0, 8, 0), 8)
+        assert.equal(buffer.toString(), 'nameless')
+        for (const at of [dir, host]) assert.deepEqual(readdirSync(at), [])
+        sys.linkDescriptor(fd, path)
+        assert.equal(fstatSync(fd).nlink, 1)
+        writeSync(fd, ', and named')
+        const [open, named] = [fstatSync(fd), statSync(path)]
+        assert.deepEqual([named.ino, named.size, named.mode & 0o777], [open.ino, 19, 0o640])
+      },
+      0o640,
+    )
+    for (const at of [dir, host]) {
+      assert.equal(readFileSync(join(at, 'file'), 'utf8'), 'nameless, and named')
+      assert.deepEqual(readdirSync(at), ['file'])
+    }
+    opened(dir, O_TMPFILE | O_WRONLY, (fd) => writeSync(fd, 'goes'))
+    // O_EXCL: it may never get a name.
+    opened(dir, O_TMPFILE | O_RDWR | O_EXCL, (fd) =>
+      assert.equal(
+        sys.codeOf(() => sys.linkDescriptor(fd, join(dir, 'another'))),
+        'ENOENT',
+      ),
+    )
+    assert.equal(
+      sys.codeOf(() => openSync(dir, O_TMPFILE | O_RDONLY)),
+      'EINVAL',
+    )
+    for (const at of [dir, host]) assert.deepEqual(readdirSync(at), ['file'])
   },
   'access modes hold'({ dir }) {
     const path = join(dir, 'file')
