@@ -90,6 +90,16 @@ export const limits: readonly Limit[] = [
     why: 'a path-based library tells the kernel nothing; attributes expire instead',
   },
   {
+    id: 'mapping',
+    what: 'A mapping may go on showing what a file was before something outside changed it',
+    why: 'a path-based library tells the kernel nothing, and a mapping does not ask',
+  },
+  {
+    id: 'replaced-outside',
+    what: 'Where something outside replaces a file by another, open descriptors of the old one read the new one',
+    why: 'libfuse 2.9 gives the kernel a node for each path',
+  },
+  {
     id: 'passthrough',
     what: 'Every read and write passes through the daemon, at most 128 KiB at a time',
     why: 'libfuse 2.9 knows neither passthrough nor larger requests',

@@ -117,7 +117,7 @@ export function setattr(core: TreeCore, node: NodeId, handle: HandleId, change: 
   if (fd < 0) return fd
   const result = apply(core, node, fd, handle, change)
   if (kind === BACKED && !frames.hasFlag(node, FLAG_NAMELESS))
-    core.ownChange(IN_ATTRIB | IN_MODIFY, frames.parent(node), core.ownName(node), node, undefined)
+    core.outside.own(IN_ATTRIB | IN_MODIFY, frames.parent(node), core.ownName(node), node, undefined)
   if (result < 0) return result
   if (kind === ANCHOR) fillAnchor(core, node)
   else {
@@ -157,7 +157,7 @@ function apply(core: TreeCore, node: NodeId, fd: number, handle: HandleId, chang
 /** An ordinary user's daemon could not open them again once the mode says otherwise. */
 function keepOpenHandles(core: TreeCore, node: NodeId): void {
   if (process.getuid?.() === 0) return
-  for (const handle of core.handles.of(node)) core.keepHandle(handle)
+  for (const handle of core.handles.of(node)) core.kept.handle(handle)
 }
 
 function setSize(core: TreeCore, node: NodeId, fd: number, handle: HandleId, size: number): number {

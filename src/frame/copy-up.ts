@@ -102,7 +102,7 @@ export function ensureLocal(core: TreeCore, slot: NodeId, writes = false): numbe
   const result = copyFrame(core, slot)
   if (result !== 0) return result
   if (supersede) {
-    core.keepNode(slot)
+    core.kept.node(slot)
     frames.unindex(slot)
     frames.setFlag(slot, FLAG_NAMELESS | FLAG_SUPERSEDED)
     return -ESTALE
@@ -143,7 +143,7 @@ export function localDirectory(core: TreeCore, slot: NodeId): number {
   fchmod(fd, mode & 0o7777)
   core.stat.descriptor(lower)
   setTimes(core, fd)
-  core.ownChange(IN_CREATE | IN_ATTRIB, frames.parent(slot), core.ownName(slot))
+  core.outside.own(IN_CREATE | IN_ATTRIB, frames.parent(slot), core.ownName(slot))
   core.stat.descriptor(fd)
   keepNumber(core, slot, kept.low, kept.high)
   core.merged.drop(slot)
@@ -176,7 +176,7 @@ function copyFrame(core: TreeCore, slot: NodeId): number {
   }
   if (result !== 0) return result
   if (type !== S_IFREG) finishSpecial(core, parent, slot, lower, mode, uid, gid)
-  core.ownChange(IN_CREATE | IN_ATTRIB | IN_MODIFY, frames.parent(slot), core.ownName(slot))
+  core.outside.own(IN_CREATE | IN_ATTRIB | IN_MODIFY, frames.parent(slot), core.ownName(slot))
   const copied = core.statIn(parent, core.nameOf(slot))
   if (copied < 0) return copied
   // The other links stay what they are: two files with one number would be taken for links of each other.

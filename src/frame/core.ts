@@ -1,32 +1,10 @@
 import type { LayersStore } from '../cosmosdb/layers-store.ts'
-import {
-  AT_FDCWD,
-  IN_ATTRIB,
-  IN_CREATE,
-  IN_DELETE,
-  IN_MODIFY,
-  IN_MOVED_TO,
-  O_CLOEXEC,
-  O_DIRECTORY,
-  O_NOFOLLOW,
-  O_PATH,
-  S_IFDIR,
-  S_IFMT,
-} from '../os/constants.ts'
+import { AT_FDCWD, O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, O_PATH, S_IFDIR, S_IFMT } from '../os/constants.ts'
 import { EIO, ENOENT, ENOMEM, ENOTDIR, ESTALE } from '../os/errno.ts'
 import { openat } from '../os/libc.ts'
 import { copyToAddress, cString } from '../os/memory.ts'
-import {
-  ANCHOR_BIND,
-  ANCHOR_COSM,
-  ANCHOR_ROOT,
-  type AnchorType,
-  buildStack,
-  copiedKey,
-  type Stack,
-  type StackPlaces,
-  type StackSource,
-} from '../source/stacks.ts'
+import { ANCHOR_BIND, ANCHOR_ROOT, copiedKey, type Stack, type StackPlaces } from '../source/stacks.ts'
+import { Anchors } from './anchors.ts'
 import { Borrowed } from './borrowed.ts'
 import { DescriptorCache, raiseDescriptorLimit } from './descriptors.ts'
 import { DeviceTable } from './devices.ts'
@@ -34,10 +12,7 @@ import {
   ANCHOR,
   BACKED,
   FLAG_ANSWERED,
-  FLAG_KEPT,
   FLAG_NAMELESS,
-  FLAG_NO_CAPABILITIES,
-  FLAG_PASSTHROUGH,
   FLAG_WRITABLE,
   FrameTable,
   HIDDEN_MOUNT,
@@ -45,7 +20,8 @@ import {
 import { HandleTable } from './handles.ts'
 import { hashNumber, hashText, number } from './inode-number.ts'
 import { Journal } from './journal.ts'
-import { KEPT_HANDLE, KEPT_NODE, type Keep } from './keep.ts'
+import type { Keep } from './keep.ts'
+import { KeptDescriptors } from './kept.ts'
 import { MergedDirectories } from './merged.ts'
 import type {
   Attributes,
@@ -58,6 +34,7 @@ import type {
   Request,
   Validity,
 } from './operations.ts'
+import { OutsideChanges } from './outside.ts'
 import { makeName, nameText } from './paths.ts'
 import type { StateMemory } from './state-memory.ts'
 import { emptyAttributes, Stat } from './statx.ts'
@@ -95,7 +72,7 @@ export class TreeCore {
   readonly frames: FrameTable
   readonly handles: HandleTable
   readonly journal: Journal
-  readonly keep: Keep
+  readonly kept: KeptDescriptors
   readonly store: LayersStore
   readonly places: StackPlaces
   readonly borrowed: Borrowed
@@ -104,6 +81,8 @@ export class TreeCore {
   readonly devices = new DeviceTable()
   readonly merged: MergedDirectories
   readonly stat = new Stat()
+  readonly anchors = new Anchors(this)
+  readonly outside = new OutsideChanges(this)
 
   readonly request: Request = {
     uid: 0,
@@ -145,31 +124,16 @@ export class TreeCore {
   alreadyMade = false
   services: DriverServices = NO_DRIVER
 
-  readonly #stacks = new Map<NodeId, Stack>()
-  /** Anchors by what they are the root of. */
-  readonly #anchors = new Map<string, NodeId>()
-  /** Frames that have a place but no backing inode, by parent and name. */
-  readonly #named = new Map<string, NodeId>()
-  /** Lasting binds by the identity of their local directory. */
-  readonly #binds = new Map<string, { id: number; path: string }>()
   readonly #name = makeName('\0'.repeat(256))
   readonly #secondName = makeName('\0'.repeat(256))
   #tick = 0
   readonly #rootDevice: number
-  readonly #own: {
-    slot: NodeId
-    name: Name | undefined
-    slot2: NodeId
-    name2: Name | undefined
-    mask: number
-  } = { slot: 0, name: undefined, slot2: 0, name2: undefined, mask: 0 }
-
   constructor(parts: TreeParts) {
     const limit = raiseDescriptorLimit()
     this.frames = new FrameTable(parts.memory)
     this.handles = new HandleTable(parts.memory)
     this.journal = new Journal(parts.memory)
-    this.keep = parts.keep
+    this.kept = new KeptDescriptors(this, parts.keep)
     this.store = parts.store
     this.places = parts.places
     this.hostDirectory = parts.hostDirectory
@@ -186,68 +150,16 @@ export class TreeCore {
       this.frames.setLayer(slot, ANCHOR_ROOT)
       this.frames.setLookups(slot, 1)
       this.frames.setType(slot, S_IFDIR)
-    } else this.#inherit()
-    this.#anchors.set('root', ROOT_NODE)
-    this.loadBinds()
-  }
-
-  /** Reads the lasting binds anew. */
-  loadBinds(): void {
-    this.#binds.clear()
-    for (const bind of this.store.binds()) {
-      const path = cString(Buffer.from(bind.local, 'latin1'))
-      if (this.stat.child(AT_FDCWD, path.address) < 0) continue
-      this.#binds.set(this.#identityText(), { id: bind.id, path: bind.path })
+    } else {
+      for (const slot of this.frames.all()) this.anchors.inherit(slot)
+      this.kept.inherit()
     }
-  }
-
-  /** Stacks are made anew from what the cosmosdb has now. */
-  forgetStacks(): void {
-    this.#stacks.clear()
+    this.anchors.load()
   }
 
   /** The stack that a frame belongs to. */
   stackOf(slot: NodeId): Stack {
-    const context = this.frames.context(slot)
-    return this.#stacks.get(context) ?? this.#buildStack(context)
-  }
-
-  /** The anchor frame of a stack, made at its first use; 0 when the table is full. */
-  anchor(type: AnchorType, parent: NodeId, name: string, bind = 0): NodeId {
-    const key = this.#anchorKey(type, parent, bind)
-    const known = this.#anchors.get(key)
-    if (known !== undefined) return known
-    const slot = this.frames.allocate(ANCHOR, parent, 0)
-    if (slot === 0) return 0
-    this.frames.setContext(slot, slot)
-    this.frames.setLayer(slot, type)
-    this.frames.setType(slot, S_IFDIR)
-    this.frames.setIdentity(slot, bind, 0, 0, 0, 0)
-    const bytes = makeName(name)
-    this.frames.place(slot, parent, bytes.bytes, 0, bytes.length)
-    this.#anchors.set(key, slot)
-    return slot
-  }
-
-  /** The bind that shows at a directory just stat'ed, 0 for none. */
-  bindAt(parent: NodeId, name: Name): number {
-    if (this.#binds.size === 0) return 0
-    const bind = this.#binds.get(this.#identityText())
-    if (!bind) return 0
-    return bind.path === `${this.treePath(parent).replace(/\/$/, '')}/${nameText(name)}` ? bind.id : 0
-  }
-
-  /** A frame that has a place but no backing inode, made at its first use; 0 when the table is full. */
-  named(kind: number, parent: NodeId, name: Name, type: number): NodeId {
-    const key = `${parent}/${nameText(name)}`
-    const known = this.#named.get(key)
-    if (known !== undefined && this.frames.kind(known) === kind) return known
-    const slot = this.frames.allocate(kind, parent, this.frames.context(parent))
-    if (slot === 0) return 0
-    this.frames.place(slot, parent, name.bytes, name.offset, name.length)
-    this.frames.setType(slot, type)
-    this.#named.set(key, slot)
-    return slot
+    return this.anchors.stack(this.frames.context(slot))
   }
 
   /** Name of a frame in memory that holds until the next call. */
@@ -413,9 +325,9 @@ export class TreeCore {
     const type = stat.mode & S_IFMT
     if (type === S_IFDIR) {
       if (stat.device !== frames.device(parent) && this.devices.classOf(stat.device) === 'cosmos')
-        return this.named(HIDDEN_MOUNT, parent, name, S_IFDIR)
-      const bind = this.bindAt(parent, name)
-      if (bind !== 0) return this.anchor(ANCHOR_BIND, parent, nameText(name), bind)
+        return this.anchors.named(HIDDEN_MOUNT, parent, name, S_IFDIR)
+      const bind = this.anchors.bindAt(parent, name)
+      if (bind !== 0) return this.anchors.anchor(ANCHOR_BIND, parent, nameText(name), bind)
     }
     const context = frames.context(parent)
     let slot = this.known(parent, name, layer)
@@ -565,15 +477,8 @@ export class TreeCore {
       frames.children(at) === 0
     ) {
       const parent = frames.parent(at)
-      const kind = frames.kind(at)
-      if (kind === ANCHOR) {
-        this.#anchors.delete(this.#anchorKey(frames.layer(at) as AnchorType, parent, frames.device(at)))
-        this.#stacks.delete(at)
-      } else if (kind !== BACKED) this.#named.delete(`${parent}/${frames.nameText(at)}`)
-      if (frames.hasFlag(at, FLAG_KEPT)) {
-        frames.clearFlag(at, FLAG_KEPT)
-        this.keep.drop(this.#isKept)
-      }
+      this.anchors.forget(at)
+      this.kept.forget(at)
       this.descriptors.drop(at)
       this.watches.remove(at)
       this.merged.drop(at)
@@ -585,92 +490,6 @@ export class TreeCore {
 
   /** A frame is about to be freed: its number may be another's at once. */
   protected freed(_slot: NodeId): void {}
-
-  /**
-   * After a change of our own in watched directories: takes its events from the queue, so that they do not
-   * invalidate what is about to be answered. Attributes are read after this.
-   */
-  ownChange(
-    mask: number,
-    slot: NodeId,
-    name: Name | undefined,
-    slot2 = 0,
-    name2: Name | undefined = undefined,
-  ): void {
-    if (!this.isWatched(slot) && (slot2 === 0 || !this.isWatched(slot2))) return
-    const own = this.#own
-    own.slot = slot
-    own.name = name
-    own.slot2 = slot2
-    own.name2 = name2
-    own.mask = mask
-    this.watches.drain(this, 4)
-    own.slot = 0
-    own.slot2 = 0
-  }
-
-  /** WatchListener: something happened to a name in a watched directory. */
-  changed(slot: NodeId, mask: number, name: Name): void {
-    const own = this.#own
-    if (
-      (mask & own.mask) !== 0 &&
-      ((slot === own.slot && sameName(name, own.name)) || (slot === own.slot2 && sameName(name, own.name2)))
-    )
-      return
-    const { invalidate } = this.services
-    if (name.length === 0) {
-      invalidate.node(slot, false)
-      return
-    }
-    if ((mask & (IN_DELETE | IN_MOVED_TO)) !== 0 && (mask & IN_ISDIR) === 0) this.#keepRemoved(slot, name)
-    if ((mask & (IN_ATTRIB | IN_MODIFY)) === 0) {
-      invalidate.name(slot, name.bytes, name.offset, name.length)
-      invalidate.node(slot, true)
-      if ((mask & IN_ISDIR) !== 0 && !this.stackOf(slot).single) {
-        // Another directory may have come into a merge, or gone from it.
-        this.merged.clear()
-        invalidate.everything()
-        return
-      }
-      // A new name may be another link of a file that is known: its count of links has changed.
-      if ((mask & (IN_CREATE | IN_MOVED_TO)) === 0) return
-    }
-    const layer = this.statChild(slot, name)
-    if (layer < 0) return
-    const { frames } = this
-    const child = this.known(slot, name, layer)
-    if (child === 0) return
-    const passthrough = frames.hasFlag(child, FLAG_PASSTHROUGH)
-    if ((mask & IN_ATTRIB) !== 0) frames.clearFlag(child, FLAG_NO_CAPABILITIES)
-    if (passthrough && frames.hasFlag(child, FLAG_WRITABLE) && (mask & IN_MODIFY) !== 0) {
-      // Mostly the kernel's own writing, of which it knows; while it goes on attributes are given for a short time only.
-      if (!frames.hasFlag(child, FLAG_ANSWERED)) return
-      frames.clearFlag(child, FLAG_ANSWERED)
-    }
-    invalidate.node(child, (mask & IN_MODIFY) !== 0 && !passthrough)
-  }
-
-  /** A name was taken away outside: what is open of it must be reached without it, by the next daemon too. */
-  #keepRemoved(parent: NodeId, name: Name): void {
-    const { frames } = this
-    for (const node of this.handles.nodes())
-      if (frames.parent(node) === parent && frames.sameName(node, name.bytes, name.offset, name.length))
-        this.keepNode(node)
-  }
-
-  /** WatchListener: events were lost. */
-  overflowed(): void {
-    this.merged.clear()
-    this.services.invalidate.everything()
-  }
-
-  /** Disks were mounted or unmounted: every way to a frame may lead elsewhere. */
-  mountsChanged(): void {
-    this.devices.forget()
-    this.descriptors.dropAll()
-    this.merged.clear()
-    this.services.invalidate.everything()
-  }
 
   /** Between operations: closes what could keep a disk from being unmounted. */
   giveBack(): void {
@@ -685,64 +504,6 @@ export class TreeCore {
     this.merged.trim()
   }
 
-  readonly #isKept = (kind: number, id: number): boolean =>
-    kind === KEPT_NODE
-      ? this.frames.exists(id) && this.frames.hasFlag(id, FLAG_KEPT)
-      : this.handles.exists(id) && (this.handles.flags(id) & HANDLE_KEPT) !== 0
-
-  /** Hands a frame's descriptor to the keep: without its name it is all that the next daemon can have. */
-  keepNode(slot: NodeId): void {
-    const fd = this.frames.descriptor(slot)
-    if (fd < 0 || this.frames.hasFlag(slot, FLAG_KEPT)) return
-    if (this.keep.put(KEPT_NODE, slot, fd)) this.frames.setFlag(slot, FLAG_KEPT)
-  }
-
-  /** Hands a handle's descriptor to the keep: it could not be opened again. */
-  keepHandle(handle: number): void {
-    const fd = this.handles.descriptor(handle)
-    const flags = this.handles.flags(handle)
-    if (fd < 0 || (flags & HANDLE_KEPT) !== 0) return
-    if (this.keep.put(KEPT_HANDLE, handle, fd)) this.handles.setFlags(handle, flags | HANDLE_KEPT)
-  }
-
-  /** A kept handle is closed. */
-  dropKeptHandle(): void {
-    this.keep.drop(this.#isKept)
-  }
-
-  #identityText(): string {
-    return `${this.stat.device}:${this.inoText()}`
-  }
-
-  #anchorKey(type: AnchorType, parent: NodeId, bind: number): string {
-    return type === ANCHOR_BIND ? `bind/${bind}` : type === ANCHOR_ROOT ? 'root' : `${type}/${parent}`
-  }
-
-  #buildStack(slot: NodeId): Stack {
-    const stack = buildStack(slot, this.#stackSource(slot), this.places, this.store)
-    this.#stacks.set(slot, stack)
-    return stack
-  }
-
-  #stackSource(slot: NodeId): StackSource {
-    const type = this.frames.layer(slot) as AnchorType
-    const parent = this.frames.parent(slot)
-    if (type === ANCHOR_COSM) {
-      const inRoot = parent === ROOT_NODE || this.stackOf(parent).type === ANCHOR_ROOT
-      return {
-        type,
-        directory: parent === ROOT_NODE ? undefined : this.hostPath(parent),
-        top: inRoot ? this.places.root : '/',
-      }
-    }
-    if (type === ANCHOR_BIND) {
-      const id = this.frames.device(slot)
-      const bind = this.store.binds().find((each) => each.id === id)
-      return { type, id, local: bind?.local ?? '/nonexistent', layers: bind?.layers ?? [] }
-    }
-    return { type }
-  }
-
   #anchorFd(slot: NodeId): number {
     const stack = this.stackOf(slot)
     if (!stack.single) return this.merged.firstFd(slot)
@@ -754,40 +515,9 @@ export class TreeCore {
     this.descriptors.add(slot, fd)
     return fd
   }
-
-  /** Takes over what an earlier daemon left. */
-  #inherit(): void {
-    const { frames } = this
-    for (const slot of frames.all()) {
-      const kind = frames.kind(slot)
-      if (kind === ANCHOR)
-        this.#anchors.set(
-          this.#anchorKey(frames.layer(slot) as AnchorType, frames.parent(slot), frames.device(slot)),
-          slot,
-        )
-      else if (kind !== BACKED) this.#named.set(`${frames.parent(slot)}/${frames.nameText(slot)}`, slot)
-    }
-    this.keep.rotate((kept) => {
-      // The queue holds dead descriptors too, and their numbers may be in use again.
-      const isNode = kept.kind === KEPT_NODE
-      const node = isNode ? kept.id : this.handles.exists(kept.id) ? this.handles.node(kept.id) : 0
-      const known = isNode ? this.frames.descriptor(node) : this.handles.descriptor(kept.id)
-      const wanted = node !== 0 && known < 0 && this.#isKept(kept.kind, kept.id)
-      if (!wanted || this.stat.descriptor(kept.fd) < 0 || !this.isStatOf(node)) {
-        this.merged.closeLater(kept.fd)
-        return false
-      }
-      if (isNode) this.descriptors.add(node, kept.fd)
-      else this.handles.setDescriptor(kept.id, kept.fd)
-      return true
-    })
-  }
 }
 
-/** Flag of a handle whose descriptor is in the keep; no O_* flag uses the bit. */
-export const HANDLE_KEPT = 0x40000000
 const DOT = makeName('.')
-const IN_ISDIR = 0x40000000
 
 const NO_DRIVER: DriverServices = {
   invalidate: { node() {}, name() {}, everything() {} },
@@ -797,11 +527,4 @@ const NO_DRIVER: DriverServices = {
 /** A place that is gone means: look it up again. */
 function stale(result: number): number {
   return result === -ENOENT || result === -ENOTDIR ? -ESTALE : result
-}
-
-function sameName(a: Name, b: Name | undefined): boolean {
-  if (b === undefined) return a.length === 0
-  if (a.length !== b.length) return false
-  for (let i = 0; i < a.length; i++) if (a.bytes[a.offset + i] !== b.bytes[b.offset + i]) return false
-  return true
 }

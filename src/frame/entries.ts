@@ -102,7 +102,7 @@ function make(core: TreeCore, parent: NodeId, name: Name, effect: (directory: nu
       core.journal.failed()
       return result
     }
-    core.ownChange(IN_CREATE, parent, name)
+    core.outside.own(IN_CREATE, parent, name)
   }
   return answerMadeEntry(core, parent, name, directory)
 }
@@ -131,8 +131,8 @@ export function link(core: TreeCore, node: NodeId, newParent: NodeId, newName: N
       core.journal.failed()
       return result
     }
-    core.ownChange(IN_CREATE, newParent, newName)
-    core.ownChange(IN_ATTRIB, frames.parent(node), core.ownName(node))
+    core.outside.own(IN_CREATE, newParent, newName)
+    core.outside.own(IN_ATTRIB, frames.parent(node), core.ownName(node))
   }
   return answerMadeEntry(core, newParent, newName, directory)
 }
@@ -164,7 +164,7 @@ function remove(core: TreeCore, parent: NodeId, name: Name, directory: boolean):
   if (begun && (core.journal.note(0) !== stat.inoLow || core.journal.note(1) !== stat.inoHigh)) return 0
   const isDirectory = (stat.mode & S_IFMT) === S_IFDIR
   if (directory !== isDirectory) return directory ? -ENOTDIR : -EISDIR
-  if (isDirectory && core.bindAt(parent, name) !== 0) return -EBUSY
+  if (isDirectory && core.anchors.bindAt(parent, name) !== 0) return -EBUSY
   const { inoLow, inoHigh, device, nlink } = stat
   const ino = core.inoText()
   const slot = core.known(parent, name, layer)
@@ -186,7 +186,7 @@ function remove(core: TreeCore, parent: NodeId, name: Name, directory: boolean):
     if (result < 0) return result
     if (nlink === 1 || directory) forgetCopied(core, stack, device, ino)
   }
-  core.ownChange(IN_DELETE | IN_ATTRIB, parent, name, slot, undefined)
+  core.outside.own(IN_DELETE | IN_ATTRIB, parent, name, slot, undefined)
   if (slot !== 0) removed(core, slot, parent, name, nlink === 1 || directory)
   return 0
 }
@@ -197,7 +197,7 @@ export function prepareRemoval(core: TreeCore, slot: NodeId, nlink: number): voi
   const { frames } = core
   if (frames.type(slot) === S_IFDIR) core.keepDirectory(slot)
   else if (frames.opens(slot) > 0 || nlink > 1) core.nodeFd(slot)
-  if (frames.opens(slot) > 0) core.keepNode(slot)
+  if (frames.opens(slot) > 0) core.kept.node(slot)
 }
 
 /** After a frame's name is gone. `last`: no other link is left. */
@@ -276,7 +276,7 @@ function removeCosm(core: TreeCore, anchor: NodeId, parent: NodeId, name: Name):
   core.merged.drop(anchor)
   for (const path of stack.whiteouts) core.store.removeWhiteout(stack.key, path)
   stack.whiteouts.clear()
-  core.ownChange(IN_DELETE, parent, name)
+  core.outside.own(IN_DELETE, parent, name)
   return 0
 }
 

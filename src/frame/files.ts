@@ -38,7 +38,7 @@ import { allocateNative } from '../os/memory.ts'
 import { clearPrivileges } from './attributes.ts'
 import { enterCaller, enterUnprivileged, leaveCaller, leaveUnprivileged } from './caller.ts'
 import { ensureLocal, localDirectory } from './copy-up.ts'
-import { HANDLE_KEPT, type TreeCore } from './core.ts'
+import type { TreeCore } from './core.ts'
 import { beginMaking, CREATED, placeForNew } from './entries.ts'
 import {
   ANCHOR,
@@ -49,6 +49,7 @@ import {
   FLAG_WRITABLE,
   PROPERTY,
 } from './frames.ts'
+import { HANDLE_KEPT } from './kept.ts'
 import { type HandleId, type Name, type NodeId, PENDING } from './operations.ts'
 import { descriptorPath, toBytesText } from './paths.ts'
 import { propertyOfFrame } from './properties.ts'
@@ -88,7 +89,7 @@ export function open(core: TreeCore, node: NodeId, flags: number): number {
     if (cut < 0) return cut
     if (core.request.uid !== 0) clearPrivileges(core, fd)
     if (!frames.hasFlag(node, FLAG_NAMELESS))
-      core.ownChange(IN_MODIFY | IN_ATTRIB, frames.parent(node), core.ownName(node))
+      core.outside.own(IN_MODIFY | IN_ATTRIB, frames.parent(node), core.ownName(node))
   }
   opened.backingId = passthrough(core, node, fd, writes)
   if (opened.backingId < 0) return opened.backingId
@@ -114,7 +115,7 @@ function finishOpen(core: TreeCore, node: NodeId, flags: number, own: number): n
   opened.handle = handle
   opened.keepCache = core.isWatched(frames.parent(node))
   opened.directIo = opened.backingId === 0 && core.devices.classOf(frames.device(node)) === 'volatile'
-  if (frames.hasFlag(node, FLAG_NAMELESS)) core.keepNode(node)
+  if (frames.hasFlag(node, FLAG_NAMELESS)) core.kept.node(node)
   return 0
 }
 
@@ -191,7 +192,7 @@ export function create(core: TreeCore, parent: NodeId, name: Name, flags: number
   }
   if (fd < 0) return fd
   core.watched(parent)
-  core.ownChange(IN_CREATE | IN_ATTRIB | IN_MODIFY, parent, name)
+  core.outside.own(IN_CREATE | IN_ATTRIB | IN_MODIFY, parent, name)
   const stated = core.stat.descriptor(fd)
   const made = core.stat.mode
   const slot = stated < 0 ? 0 : core.frameOf(parent, name, core.localLayer(parent))
@@ -204,7 +205,7 @@ export function create(core: TreeCore, parent: NodeId, name: Name, flags: number
   if (own < 0) libc.close(fd)
   const result = finishOpen(core, slot, flags, own)
   if (result < 0) return result
-  if (own >= 0 && !mayReopen(made, flags)) core.keepHandle(core.opened.handle)
+  if (own >= 0 && !mayReopen(made, flags)) core.kept.handle(core.opened.handle)
   frames.setFlag(slot, core.isWatched(parent) ? FLAG_WRITABLE | FLAG_NO_CAPABILITIES : FLAG_WRITABLE)
   return core.answerEntry(slot, parent)
 }
@@ -377,7 +378,7 @@ export function write(
   if (guarded) leaveUnprivileged(core.request)
   if (killPrivileges && result > 0) clearPrivileges(core, fd)
   if (!core.frames.hasFlag(node, FLAG_NAMELESS))
-    core.ownChange(IN_MODIFY | IN_ATTRIB, core.frames.parent(node), core.ownName(node))
+    core.outside.own(IN_MODIFY | IN_ATTRIB, core.frames.parent(node), core.ownName(node))
   return result
 }
 
@@ -410,12 +411,12 @@ export function release(core: TreeCore, node: NodeId, handle: HandleId): number 
   if (!handles.exists(handle) || handles.node(handle) !== node) return -EBADF
   // The kernel's own writing is no news.
   if (frames.hasFlag(node, FLAG_WRITABLE) && !frames.hasFlag(node, FLAG_NAMELESS))
-    core.ownChange(IN_MODIFY, frames.parent(node), core.ownName(node))
+    core.outside.own(IN_MODIFY, frames.parent(node), core.ownName(node))
   const fd = handles.descriptor(handle)
   const kept = (handles.flags(handle) & HANDLE_KEPT) !== 0
   handles.free(handle)
   if (fd >= 0) libc.close(fd)
-  if (kept) core.dropKeptHandle()
+  if (kept) core.kept.handleClosed()
   texts.get(core)?.delete(handle)
   const opens = frames.opens(node) - 1
   frames.setOpens(node, opens)

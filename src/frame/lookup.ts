@@ -31,12 +31,12 @@ export function lookup(core: TreeCore, parent: NodeId, name: Name): number {
     return core.answerEntry(slot, parent)
   }
   if (layer === -EACCES && isForeignMount(core, parent, name)) {
-    const slot = core.named(HIDDEN_MOUNT, parent, name, S_IFDIR)
+    const slot = core.anchors.named(HIDDEN_MOUNT, parent, name, S_IFDIR)
     return slot === 0 ? -ENOMEM : answerMade(core, slot, 0o555, 0)
   }
   if (layer !== -ENOENT) return layer
   if (programAt(core, parent, nameText(name)) !== undefined) {
-    const slot = core.named(PROGRAM_LINK, parent, name, S_IFLNK)
+    const slot = core.anchors.named(PROGRAM_LINK, parent, name, S_IFLNK)
     return slot === 0
       ? -ENOMEM
       : answerMade(core, slot, 0o777, programAt(core, parent, nameText(name))?.length ?? 0)
@@ -56,12 +56,12 @@ export function specialDirectory(core: TreeCore, parent: NodeId, name: Name): nu
   const hostName = core.hostDirectory
   if (name.bytes[name.offset] !== DOT) {
     if (parent !== ROOT_NODE || !nameIs(name, hostName)) return 0
-    return core.anchor(ANCHOR_HOST, parent, hostName) || -ENOMEM
+    return core.anchors.anchor(ANCHOR_HOST, parent, hostName) || -ENOMEM
   }
   if (name.length === 5 && nameIs(name, '.cosm')) {
     const { type } = core.stackOf(parent)
     if (type !== ANCHOR_HOST && type !== ANCHOR_ROOT && type !== ANCHOR_BIND) return 0
-    return core.anchor(ANCHOR_COSM, parent, '.cosm') || -ENOMEM
+    return core.anchors.anchor(ANCHOR_COSM, parent, '.cosm') || -ENOMEM
   }
   if (
     name.length === 3 &&
@@ -69,7 +69,7 @@ export function specialDirectory(core: TreeCore, parent: NodeId, name: Name): nu
     core.frames.kind(parent) === ANCHOR &&
     core.frames.layer(parent) === ANCHOR_HOST
   )
-    return core.anchor(ANCHOR_OS, parent, '.os') || -ENOMEM
+    return core.anchors.anchor(ANCHOR_OS, parent, '.os') || -ENOMEM
   return 0
 }
 
@@ -148,7 +148,7 @@ function lookupColon(core: TreeCore, parent: NodeId, name: Name): number {
   if (colon === 0 || (property !== '' && !isPropertyName(property))) return -ENOENT
   if (!hasProperty(core, parent, text.slice(0, colon))) return -ENOENT
   if (property !== '') return lookupPropertyFile(core, parent, name, text.slice(0, colon), property)
-  const slot = core.named(PROPERTIES, parent, name, S_IFDIR)
+  const slot = core.anchors.named(PROPERTIES, parent, name, S_IFDIR)
   return slot === 0 ? -ENOMEM : answerMade(core, slot, 0o555, 0)
 }
 
@@ -169,6 +169,6 @@ function lookupPropertyFile(
 ): number {
   const text = propertyText(core, baseParent, base, property)
   if (text === undefined) return missing(core, SHORT)
-  const slot = core.named(PROPERTY, parent, name, 0o100000)
+  const slot = core.anchors.named(PROPERTY, parent, name, 0o100000)
   return slot === 0 ? -ENOMEM : answerMade(core, slot, 0o444, toBytesText(text).length)
 }

@@ -238,8 +238,7 @@ function makeMissing(core: TreeCore, path: string): void {
 
 /** Lasting binds were changed: what was known of them is not true any more. */
 function changed(core: TreeCore): void {
-  core.loadBinds()
-  core.forgetStacks()
+  core.anchors.load()
   core.merged.clear()
   core.services.invalidate.everything()
 }

@@ -80,7 +80,7 @@ export function rename(
     return 0
   }
   if (source.layer < 0) return source.layer
-  if (core.bindAt(parent, name) !== 0) return -EBUSY
+  if (core.anchors.bindAt(parent, name) !== 0) return -EBUSY
   if (target.layer < 0 && target.layer !== -ENOENT) return target.layer
   if (target.layer >= 0 && (flags & RENAME_NOREPLACE) !== 0) return -EEXIST
   const stack = core.stackOf(parent)
@@ -116,7 +116,7 @@ export function rename(
     return result
   }
   if (!stack.single) core.merged.clear()
-  core.ownChange(
+  core.outside.own(
     IN_MOVED_FROM | IN_MOVED_TO | IN_CREATE | IN_DELETE | IN_ATTRIB | IN_MODIFY,
     parent,
     name,

@@ -57,8 +57,11 @@ export class AccessTree extends TreeCore implements TreeOperations {
   get watchDescriptor(): number {
     return this.watches.descriptor
   }
+  mountsChanged(): void {
+    this.outside.mountsChanged()
+  }
   drainWatches(): void {
-    this.watches.drain(this, 8)
+    this.watches.drain(this.outside, 8)
     this.trim()
   }
   get timerDescriptor(): number {

@@ -117,7 +117,7 @@ function backing(core: TreeCore, node: NodeId): number {
 
 function attributesChanged(core: TreeCore, node: NodeId): void {
   if (core.frames.kind(node) === BACKED)
-    core.ownChange(IN_ATTRIB, core.frames.parent(node), core.ownName(node), node, undefined)
+    core.outside.own(IN_ATTRIB, core.frames.parent(node), core.ownName(node), node, undefined)
 }
 
 function isOurs(name: Name): boolean {

@@ -39,6 +39,8 @@ const limited: Record<string, readonly string[]> = {
   'fallocate allocates, keeps the size, and punches holes': ['fallocate'],
   'hard links are one file': ['hard-link-cache'],
   'a file without a name (O_TMPFILE) is used, gets a name, or goes': ['tmpfile'],
+  'content, through a mapping': ['mapping'],
+  'replaced by a rename': ['replaced-outside'],
   'an ACL lets one user in, and chmod changes its mask': ['acl'],
   'a default ACL is inherited, and the umask is not used then': ['acl'],
 }
