@@ -24,6 +24,7 @@ export const ENFILE = 23
 export const ENOTTY = 25
 export const EFBIG = 27
 export const ENOSPC = 28
+export const ESPIPE = 29
 export const EROFS = 30
 export const ERANGE = 34
 export const ENAMETOOLONG = 36

@@ -9,8 +9,8 @@ const libc = koffi.load(process.platform === 'linux' ? 'libc.so.6' : null)
 
 type Call = (...args: never[]) => number
 
-/** Declares a C function that answers -1 and errno, as one that answers `-errno`. */
-function call<F extends Call>(prototype: string): F {
+/** Declares a C function of libc that answers -1 and errno, as one that answers `-errno`. */
+export function call<F extends Call>(prototype: string): F {
   const raw: (...args: Wide[]) => number = libc.func(prototype)
   switch (prototype.slice(prototype.indexOf('(')).split(',').length) {
     case 1:
@@ -151,3 +151,11 @@ export const setsockopt = call<(fd: N, level: N, option: N, value: N, length: N)
 )
 export const getrlimit = call<(resource: N, limits: N) => N>('int getrlimit64(int, uintptr_t)')
 export const setrlimit = call<(resource: N, limits: N) => N>('int setrlimit64(int, uintptr_t)')
+export const socket = call<(domain: N, type: N, protocol: N) => N>('int socket(int, int, int)')
+export const bind = call<(fd: N, address: N, length: N) => N>('int bind(int, uintptr_t, uint)')
+export const listen = call<(fd: N, backlog: N) => N>('int listen(int, int)')
+export const accept4 = call<(fd: N, address: N, length: N, flags: N) => N>(
+  'int accept4(int, uintptr_t, uintptr_t, int)',
+)
+/** _exit(2): at once, whatever threads wait for and atexit(3) would call. */
+export const exitNow = libc.func('void _exit(int)') as unknown as (code: number) => never

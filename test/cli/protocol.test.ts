@@ -1,19 +1,16 @@
 import fc from 'fast-check'
 import { Packr } from 'msgpackr'
 import { describe, expect, test } from 'vitest'
+import { CosmosError } from '../../src/errors.ts'
 import {
   checkMsgpack,
   decodePayload,
   encodeFrame,
   FrameReader,
-  fromWire,
-  fromWireError,
   MAX_DEPTH,
   MAX_FRAME_SIZE,
-  toWire,
-  toWireError,
-} from '../../src/daemon/protocol.ts'
-import { CosmosError } from '../../src/errors.ts'
+} from '../../src/form/msgpack.ts'
+import { fromWire, fromWireError, toWire, toWireError } from '../../src/form/wire.ts'
 
 const bytes = (hex: string): Buffer => Buffer.from(hex.replaceAll(' ', ''), 'hex')
 
