@@ -240,7 +240,7 @@ class Driver implements FuseNativeMount {
   #services(): DriverServices {
     const { forgetAll } = this.#context.paths
     return {
-      invalidate: { node() {}, name: forgetAll, everything: forgetAll },
+      invalidate: { idle: true, node() {}, name: forgetAll, everything: forgetAll },
       passthrough: { available: false, register: () => 0, release() {} },
     }
   }

@@ -17,6 +17,7 @@ export interface FuseMount {
 }
 
 const DEVICE = '/dev/fuse'
+const MS_NOSUID = 2
 const MNT_DETACH = 2
 const UMOUNT_NOFOLLOW = 8
 const F_GETFL = 3
@@ -55,11 +56,12 @@ function isRoot(): boolean {
 function mountAsRoot(path: string): number {
   const fd = open(cString(DEVICE).address, O_RDWR | O_CLOEXEC, 0)
   if (fd < 0) throw deviceError(-fd)
-  // Device files and setuid programs work as they do where the files lie: neither nodev nor nosuid.
+  // Device files work as they do where they lie. Setuid bits and file capabilities do not, as on libfuse's mounts:
+  // a tree that other machines add to may not make anybody root, and the kernel need not ask for them at each execve.
   const options = `fd=${fd},rootmode=40000,user_id=0,group_id=0,allow_other,default_permissions`
   const texts = ['cosmos', path, COSMOS_TYPE, options].map((text) => cString(text))
   const [source, target, type, data] = texts.map((text) => text.address) as [number, number, number, number]
-  const mounted = mount(source, target, type, 0, data)
+  const mounted = mount(source, target, type, MS_NOSUID, data)
   if (mounted === 0) return fd
   close(fd)
   throw mountError(-mounted, path)

@@ -22,11 +22,22 @@ import {
   utimensat,
 } from '../os/libc.ts'
 import { allocateNative } from '../os/memory.ts'
+import { fillAttributes } from './answers.ts'
 import { enterUnprivileged, leaveUnprivileged } from './caller.ts'
 import { ensureLocal } from './copy-up.ts'
 import type { TreeCore } from './core.ts'
-import { ANCHOR, BACKED, FLAG_NAMELESS, HIDDEN_MOUNT, PROGRAM_LINK, PROPERTIES, PROPERTY } from './frames.ts'
-import { fillAnchor, fillMade, programAt } from './lookup.ts'
+import {
+  ANCHOR,
+  BACKED,
+  FLAG_NAMELESS,
+  FUNCTION,
+  HIDDEN_MOUNT,
+  LIBRARY,
+  PROGRAM_LINK,
+  PROPERTIES,
+  PROPERTY,
+} from './frames.ts'
+import { fillAnchor, fillMade, fillPayload, programAt } from './lookup.ts'
 import {
   type AttributeChange,
   type HandleId,
@@ -42,7 +53,7 @@ import {
   SET_UID,
 } from './operations.ts'
 import { descriptorPath, toBytesText } from './paths.ts'
-import { propertyOfFrame } from './properties.ts'
+import { payloadOfProperty, propertyOfFrame } from './properties.ts'
 
 const EMPTY = allocateNative(1)
 const times = allocateNative(32)
@@ -58,10 +69,12 @@ export function getattr(core: TreeCore, node: NodeId): number {
     case BACKED: {
       const result = statNode(core, node)
       if (result < 0) return result
-      core.fillAttributes(node)
+      fillAttributes(core, node)
       return 0
     }
     case PROPERTY: {
+      const payload = payloadOfProperty(core, node)
+      if (payload !== undefined) return fillPayload(core, node, payload)
       const text = propertyOfFrame(core, node)
       if (text === undefined) return -ESTALE
       fillMade(core, node, 0o444, toBytesText(text).length)
@@ -73,6 +86,10 @@ export function getattr(core: TreeCore, node: NodeId): number {
       fillMade(core, node, 0o777, target.length)
       return 0
     }
+    case FUNCTION:
+      fillMade(core, node, 0o555, core.executables.line.length)
+      return 0
+    case LIBRARY:
     case HIDDEN_MOUNT:
     case PROPERTIES:
       fillMade(core, node, 0o555, 0)
@@ -123,7 +140,7 @@ export function setattr(core: TreeCore, node: NodeId, handle: HandleId, change: 
   else {
     const stated = statOpen(core, fd)
     if (stated < 0) return stated
-    core.fillAttributes(node)
+    fillAttributes(core, node)
   }
   return 0
 }

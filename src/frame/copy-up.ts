@@ -1,4 +1,5 @@
-import { chownSync, mkdirSync, statSync } from 'node:fs'
+import { randomUUID } from 'node:crypto'
+import { lchownSync, mkdirSync, statSync } from 'node:fs'
 import {
   AT_EMPTY_PATH,
   AT_FDCWD,
@@ -6,19 +7,23 @@ import {
   IN_ATTRIB,
   IN_CREATE,
   IN_MODIFY,
+  IN_MOVED_TO,
   O_CLOEXEC,
+  O_CREAT,
   O_DIRECTORY,
+  O_EXCL,
   O_NOFOLLOW,
   O_PATH,
   O_RDONLY,
   O_RDWR,
   O_TMPFILE,
+  RENAME_NOREPLACE,
   S_IFDIR,
   S_IFLNK,
   S_IFMT,
   S_IFREG,
 } from '../os/constants.ts'
-import { EEXIST, EIO, EROFS, ESTALE } from '../os/errno.ts'
+import { EEXIST, EINVAL, EIO, EISDIR, ENOENT, EOPNOTSUPP, EROFS, ESTALE } from '../os/errno.ts'
 import {
   chmod,
   copyFileRange,
@@ -35,14 +40,18 @@ import {
   pwrite,
   readlinkat,
   removexattr,
+  renameat2,
   setxattr,
   symlinkat,
+  unlinkat,
   utimensat,
 } from '../os/libc.ts'
-import { allocateNative, cString } from '../os/memory.ts'
+import { allocateNative, cString, type NativeMemory } from '../os/memory.ts'
 import { copiedKey } from '../source/stacks.ts'
+import { numberOf } from './answers.ts'
 import type { TreeCore } from './core.ts'
 import { ANCHOR, FLAG_NAMELESS, FLAG_PASSTHROUGH, FLAG_SUPERSEDED } from './frames.ts'
+import { identify } from './identity.ts'
 import { number } from './inode-number.ts'
 import { type NodeId, PENDING } from './operations.ts'
 import { descriptorPath, pathBytes } from './paths.ts'
@@ -50,7 +59,8 @@ import { descriptorPath, pathBytes } from './paths.ts'
 /**
  * Copy-up: a file of a lower layer comes into the local layer before its first change (design §3). The copy is
  * made without a name (O_TMPFILE) and linked in whole, so that nobody sees a part of it and a killed daemon
- * leaves nothing behind. It keeps its inode number.
+ * leaves nothing behind. Where the file system has no O_TMPFILE the copy has a name of its own beside the file, and
+ * is renamed. It keeps its inode number.
  */
 
 /** Larger files are copied by another thread. */
@@ -72,6 +82,8 @@ interface Copy {
   readonly from: number
   readonly to: number
   readonly size: number
+  /** Its name until it is whole; undefined where it has none. */
+  readonly temporary: NativeMemory | undefined
   result: number | undefined
 }
 const copies = new WeakMap<TreeCore, Map<NodeId, Copy>>()
@@ -97,7 +109,7 @@ export function ensureLocal(core: TreeCore, slot: NodeId, writes = false): numbe
     const fd = localDirectory(core, slot)
     return Math.min(fd, 0)
   }
-  if (frames.layer(slot) === stack.local) return 0
+  if (frames.layer(slot) === stack.local || stack.layers[frames.layer(slot)]?.inPlace) return 0
   const supersede = writes && frames.hasFlag(slot, FLAG_PASSTHROUGH)
   const result = copyFrame(core, slot)
   if (result !== 0) return result
@@ -131,7 +143,7 @@ export function localDirectory(core: TreeCore, slot: NodeId): number {
   const stated = core.stat.descriptor(lower)
   if (stated < 0) return stated
   const { mode, uid, gid } = core.stat
-  core.numberOf(slot)
+  numberOf(core, slot)
   const kept = { low: number.low, high: number.high }
   const made = mkdirat(parent, core.nameOf(slot).address, mode & 0o7777)
   if (made < 0 && made !== -EEXIST) return made
@@ -160,7 +172,7 @@ function copyFrame(core: TreeCore, slot: NodeId): number {
   const stated = core.stat.descriptor(lower)
   if (stated < 0) return stated
   const { mode, uid, gid, size, nlink } = core.stat
-  core.numberOf(slot)
+  numberOf(core, slot)
   const kept = { low: number.low, high: number.high }
   const type = mode & S_IFMT
   let result: number
@@ -176,7 +188,7 @@ function copyFrame(core: TreeCore, slot: NodeId): number {
   }
   if (result !== 0) return result
   if (type !== S_IFREG) finishSpecial(core, parent, slot, lower, mode, uid, gid)
-  core.outside.own(IN_CREATE | IN_ATTRIB | IN_MODIFY, frames.parent(slot), core.ownName(slot))
+  core.outside.own(IN_CREATE | IN_MOVED_TO | IN_ATTRIB | IN_MODIFY, frames.parent(slot), core.ownName(slot))
   const copied = core.statIn(parent, core.nameOf(slot))
   if (copied < 0) return copied
   // The other links stay what they are: two files with one number would be taken for links of each other.
@@ -203,12 +215,17 @@ function copyFile(
   if (!copy) {
     const from = open(descriptorPath(lower), O_RDONLY | O_CLOEXEC, 0)
     if (from < 0) return from
-    const to = openat(parent, DOT.address, O_TMPFILE | O_RDWR | O_CLOEXEC, 0o600)
+    let temporary: NativeMemory | undefined
+    let to = openat(parent, DOT.address, O_TMPFILE | O_RDWR | O_CLOEXEC, 0o600)
+    if (to === -EOPNOTSUPP || to === -EISDIR || to === -ENOENT) {
+      temporary = cString(`.cosmos-copy-${randomUUID()}`)
+      to = openat(parent, temporary.address, O_CREAT | O_EXCL | O_NOFOLLOW | O_RDWR | O_CLOEXEC, 0o600)
+    }
     if (to < 0) {
       core.merged.closeLater(from)
       return to
     }
-    copy = { token: ++lastToken, from, to, size, result: undefined }
+    copy = { token: ++lastToken, from, to, size, temporary, result: undefined }
     under.set(slot, copy)
     if (size <= INLINE_BYTES) copy.result = copyContent(from, to, size)
   }
@@ -227,13 +244,32 @@ function copyFile(
   under.delete(slot)
   core.merged.closeLater(copy.from)
   core.merged.closeLater(copy.to)
-  if (copy.result < 0) return copy.result
-  const owned = fchownat(copy.to, EMPTY.address, uid, gid, AT_EMPTY_PATH)
+  const result = copy.result < 0 ? copy.result : completeCopy(core, slot, parent, lower, copy, mode, uid, gid)
+  if (result < 0 && copy.temporary) unlinkat(parent, copy.temporary.address, 0)
+  return result
+}
+
+/** Gives a copy whose content is there its owner, mode, attributes and times, and then its name: 0 or `-errno`. */
+function completeCopy(
+  core: TreeCore,
+  slot: NodeId,
+  parent: number,
+  lower: number,
+  { to, temporary }: Copy,
+  mode: number,
+  uid: number,
+  gid: number,
+): number {
+  const owned = fchownat(to, EMPTY.address, uid, gid, AT_EMPTY_PATH)
   if (owned < 0 && process.getuid?.() === 0) return owned
-  copyXattrs(lower, copy.to)
-  fchmod(copy.to, mode & 0o7777)
-  if (core.stat.descriptor(lower) === 0) setTimes(core, copy.to)
-  return linkat(AT_FDCWD, descriptorPath(copy.to), parent, core.nameOf(slot).address, AT_SYMLINK_FOLLOW)
+  copyXattrs(lower, to)
+  fchmod(to, mode & 0o7777)
+  if (core.stat.descriptor(lower) === 0) setTimes(core, to)
+  const { address } = core.nameOf(slot)
+  if (!temporary) return linkat(AT_FDCWD, descriptorPath(to), parent, address, AT_SYMLINK_FOLLOW)
+  const renamed = renameat2(parent, temporary.address, parent, address, RENAME_NOREPLACE)
+  // Not every file system that lacks O_TMPFILE has the flag.
+  return renamed === -EINVAL ? renameat2(parent, temporary.address, parent, address, 0) : renamed
 }
 
 /** Copies content in place, holes as zeros only where the system can't do better: 0 or `-errno`. */
@@ -287,7 +323,7 @@ function adopt(core: TreeCore, slot: NodeId): number {
   const stated = core.statIn(parent, core.nameOf(slot))
   if (stated < 0) return stated
   frames.setLayer(slot, stack.local)
-  core.identify(slot)
+  identify(core, slot)
   for (const handle of core.handles.of(slot)) {
     const fd = core.handles.descriptor(handle)
     if (fd < 0) continue
@@ -309,7 +345,7 @@ function recordCopied(core: TreeCore, slot: NodeId, low: number, high: number): 
 function keepNumber(core: TreeCore, slot: NodeId, low: number, high: number): void {
   recordCopied(core, slot, low, high)
   core.frames.setLayer(slot, core.stackOf(slot).local)
-  core.identify(slot)
+  identify(core, slot)
 }
 
 /** Sets the times of the file in `stat`. */
@@ -336,13 +372,16 @@ function copyXattrs(from: number, to: number): void {
   }
 }
 
-/** Makes the root of a local layer, owned as the directory that it is made in: 0 or `-errno`. */
+/**
+ * Makes the root of a local layer, owned as the directory that it is made in: 0 or `-errno`. What is there already
+ * stays whose it is, and a link that has come into its place is not followed.
+ */
 function makeLayerRoot(path: string): number {
   try {
     const parent = path.slice(0, path.lastIndexOf('/')) || '/'
-    mkdirSync(pathBytes(path), { recursive: true, mode: 0o755 })
+    const made = mkdirSync(pathBytes(path), { recursive: true, mode: 0o755 })
     const { uid, gid } = statSync(pathBytes(parent))
-    if (process.getuid?.() === 0) chownSync(pathBytes(path), uid, gid)
+    if (made !== undefined && process.getuid?.() === 0) lchownSync(pathBytes(path), uid, gid)
     return 0
   } catch (error) {
     const { errno } = error as NodeJS.ErrnoException

@@ -1,24 +1,17 @@
 import type { LayersStore } from '../cosmosdb/layers-store.ts'
-import { AT_FDCWD, O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, O_PATH, S_IFDIR, S_IFMT } from '../os/constants.ts'
-import { EIO, ENOENT, ENOMEM, ENOTDIR, ESTALE } from '../os/errno.ts'
+import { AT_FDCWD, O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, O_PATH, S_IFDIR } from '../os/constants.ts'
+import { EIO, ENOENT, ENOTDIR, ESTALE } from '../os/errno.ts'
 import { openat } from '../os/libc.ts'
 import { copyToAddress, cString } from '../os/memory.ts'
-import { ANCHOR_BIND, ANCHOR_ROOT, copiedKey, type Stack, type StackPlaces } from '../source/stacks.ts'
+import { ANCHOR_ROOT, type Stack, type StackPlaces } from '../source/stacks.ts'
 import { Anchors } from './anchors.ts'
 import { Borrowed } from './borrowed.ts'
 import { DescriptorCache, raiseDescriptorLimit } from './descriptors.ts'
 import { DeviceTable } from './devices.ts'
-import {
-  ANCHOR,
-  BACKED,
-  FLAG_ANSWERED,
-  FLAG_NAMELESS,
-  FLAG_WRITABLE,
-  FrameTable,
-  HIDDEN_MOUNT,
-} from './frames.ts'
+import { Executables, type ExecutablesParts } from './executables.ts'
+import { ANCHOR, BACKED, FLAG_NAMELESS, FrameTable } from './frames.ts'
+import { FunctionLibraries } from './functions.ts'
 import { HandleTable } from './handles.ts'
-import { hashNumber, hashText, number } from './inode-number.ts'
 import { Journal } from './journal.ts'
 import type { Keep } from './keep.ts'
 import { KeptDescriptors } from './kept.ts'
@@ -42,13 +35,6 @@ import { WatchTable } from './watches.ts'
 
 /** The mount's root frame. */
 export const ROOT_NODE = 1
-/** Seconds that the kernel may believe what is watched. */
-export const LONG = 86_400
-/** Seconds that it may believe a file's attributes: a link of it where nobody watches tells nothing. */
-const FILE_LONG = 60
-/** Seconds that it may believe anything else. */
-export const SHORT = 1
-
 /** Directories that may ask for each other's descriptors. */
 const NESTED = 100
 
@@ -60,6 +46,7 @@ export interface TreeParts {
   readonly keep: Keep
   readonly store: LayersStore
   readonly places: StackPlaces
+  readonly executables: ExecutablesParts
   /** Name of this host's directory in the root: `me@laptop`. */
   readonly hostDirectory: string
 }
@@ -82,6 +69,8 @@ export class TreeCore {
   readonly merged: MergedDirectories
   readonly stat = new Stat()
   readonly anchors = new Anchors(this)
+  readonly executables: Executables
+  readonly libraries = new FunctionLibraries()
   readonly outside = new OutsideChanges(this)
 
   readonly request: Request = {
@@ -126,8 +115,6 @@ export class TreeCore {
 
   readonly #name = makeName('\0'.repeat(256))
   readonly #secondName = makeName('\0'.repeat(256))
-  #tick = 0
-  readonly #rootDevice: number
   constructor(parts: TreeParts) {
     const limit = raiseDescriptorLimit()
     this.frames = new FrameTable(parts.memory)
@@ -136,13 +123,13 @@ export class TreeCore {
     this.kept = new KeptDescriptors(this, parts.keep)
     this.store = parts.store
     this.places = parts.places
+    this.executables = new Executables(parts.executables)
     this.hostDirectory = parts.hostDirectory
     this.watches = new WatchTable(this.frames)
     this.merged = new MergedDirectories(this)
     const root = cString('/')
     this.stat.child(AT_FDCWD, root.address)
-    this.#rootDevice = this.stat.device
-    this.borrowed = new Borrowed(this.#rootDevice)
+    this.borrowed = new Borrowed(this.stat.device)
     const capacity = Math.max(64, Math.min(16_384, limit >> 2))
     this.descriptors = new DescriptorCache(this.frames, this.borrowed, capacity)
     if (!parts.memory.inherited) {
@@ -300,154 +287,9 @@ export class TreeCore {
     return result
   }
 
-  /**
-   * Makes the frame of what was just stat'ed as `name` in `parent` known to the kernel: counts the lookup and
-   * fills `entryNode`, `attributes`, `validity`. 0 or -ENOMEM.
-   */
-  remember(parent: NodeId, name: Name, layer: number): number {
-    const slot = this.frameOf(parent, name, layer)
-    if (slot === 0) return -ENOMEM
-    return this.answerEntry(slot, parent)
-  }
-
-  /** The same for a frame that is known, whose `stat` is at hand where it is a backed one. */
-  answerEntry(slot: NodeId, parent: NodeId): number {
-    this.frames.setLookups(slot, this.frames.lookups(slot) + 1)
-    this.entryNode = slot
-    this.fillAttributes(slot)
-    this.validity.entry = this.watched(parent) ? LONG : SHORT
-    return 0
-  }
-
-  /** The frame of what was just stat'ed; 0 when the table is full. */
-  frameOf(parent: NodeId, name: Name, layer: number): NodeId {
-    const { frames, stat } = this
-    const type = stat.mode & S_IFMT
-    if (type === S_IFDIR) {
-      if (stat.device !== frames.device(parent) && this.devices.classOf(stat.device) === 'cosmos')
-        return this.anchors.named(HIDDEN_MOUNT, parent, name, S_IFDIR)
-      const bind = this.anchors.bindAt(parent, name)
-      if (bind !== 0) return this.anchors.anchor(ANCHOR_BIND, parent, nameText(name), bind)
-    }
-    const context = frames.context(parent)
-    let slot = this.known(parent, name, layer)
-    if (slot !== 0 && (frames.type(slot) !== type || !frames.sameBirth(slot, stat.birth, stat.birthNsec))) {
-      // The disk has used the inode number again: the old frame's file is gone.
-      frames.unindex(slot)
-      frames.setFlag(slot, FLAG_NAMELESS)
-      slot = 0
-    }
-    if (slot === 0) {
-      slot = frames.allocate(BACKED, parent, context)
-      if (slot === 0) return 0
-      frames.setType(slot, type)
-      this.identify(slot)
-    }
-    frames.setLayer(slot, layer)
-    if (!frames.place(slot, parent, name.bytes, name.offset, name.length)) return 0
-    frames.clearFlag(slot, FLAG_NAMELESS)
-    return slot
-  }
-
-  /**
-   * The frame of what was just stat'ed as `name`, 0 for none. Links of one file in a lower layer are a frame each: a
-   * copy-up parts them.
-   */
-  known(parent: NodeId, name: Name, layer: number): NodeId {
-    const { frames, stat } = this
-    const context = frames.context(parent)
-    const { device, inoLow, inoHigh } = stat
-    const stack = this.stackOf(parent)
-    const parted =
-      !stack.single && layer !== stack.local && stat.nlink > 1 && (stat.mode & S_IFMT) !== S_IFDIR
-    return parted
-      ? frames.findPlaced(context, device, inoLow, inoHigh, parent, name)
-      : frames.find(context, device, inoLow, inoHigh)
-  }
-
-  /** Gives a frame the backing inode that was just stat'ed, and the number that was kept for it. */
-  identify(slot: NodeId): void {
-    const { frames, stat } = this
-    frames.unindex(slot)
-    frames.setIdentity(slot, stat.device, stat.inoLow, stat.inoHigh, stat.birth, stat.birthNsec)
-    frames.index(slot)
-    const { copied } = this.stackOf(slot)
-    if (copied.size === 0) return
-    const kept = copied.get(copiedKey(stat.device, this.inoText()))
-    if (kept) frames.setNumber(slot, kept.low, kept.high)
-  }
-
   /** Inode number of what was just stat'ed, decimal. */
   inoText(): string {
     return ((BigInt(this.stat.inoHigh) << 32n) | BigInt(this.stat.inoLow)).toString()
-  }
-
-  /** Fills `attributes` from `stat`, and how long they hold. */
-  fillAttributes(slot: NodeId): void {
-    this.stat.decode(this.attributes)
-    this.setNumber(slot)
-    if (this.frames.type(slot) === S_IFDIR) this.#fillDirectory(slot)
-    else {
-      const seconds = this.#fileValidity(slot)
-      if (seconds === FILE_LONG) this.frames.setFlag(slot, FLAG_ANSWERED)
-      this.validity.attributes = seconds
-    }
-  }
-
-  /** The inode number that a frame shows, into `attributes`. */
-  setNumber(slot: NodeId): void {
-    this.numberOf(slot)
-    this.attributes.inoLow = number.low
-    this.attributes.inoHigh = number.high
-  }
-
-  /** The inode number that a frame shows, into `number`. */
-  numberOf(slot: NodeId): void {
-    const { frames } = this
-    number.low = frames.numberLow(slot)
-    number.high = frames.numberHigh(slot)
-    if (number.low !== 0 || number.high !== 0) return
-    const kind = frames.kind(slot)
-    if (kind === BACKED || slot === ROOT_NODE)
-      this.numberFor(this.stackOf(slot), frames.device(slot), frames.inoLow(slot), frames.inoHigh(slot))
-    else if (kind === ANCHOR) hashNumber(ANCHOR, hashText(this.stackOf(slot).key), 0, 0)
-    else {
-      const name = hashText(frames.nameText(slot))
-      this.numberOf(frames.parent(slot))
-      hashNumber(kind, name, number.low, number.high)
-    }
-  }
-
-  /** The inode number that a stack shows for a backing inode, into `number`. */
-  numberFor(stack: Stack, device: number, inoLow: number, inoHigh: number): void {
-    if (stack.space === 0 && device === this.#rootDevice) {
-      number.low = inoLow
-      number.high = inoHigh
-    } else hashNumber(stack.space, device, inoLow, inoHigh)
-  }
-
-  /** Seconds that the attributes of a file hold. */
-  #fileValidity(slot: NodeId): number {
-    const { frames } = this
-    // Another link may be changed by where nobody watches; what the kernel writes by itself changes without us.
-    if (this.attributes.nlink !== 1 || frames.hasFlag(slot, FLAG_WRITABLE)) return SHORT
-    return this.isWatched(frames.parent(slot)) ? FILE_LONG : SHORT
-  }
-
-  /**
-   * A directory's times must move whenever its listing does, since the kernel keeps listings by them: a merged one
-   * has its newest layer's, and one whose file system tells nothing has the present.
-   */
-  #fillDirectory(slot: NodeId): void {
-    const { attributes, validity } = this
-    if (!this.stackOf(slot).single) this.merged.newestTime(slot, attributes)
-    else if (this.stat.device >>> 20 === 0 && this.devices.classOf(this.stat.device) === 'volatile') {
-      attributes.mtime = Math.floor(Date.now() / 1000)
-      attributes.mtimensec = ++this.#tick % 1_000_000_000
-      validity.attributes = 0
-      return
-    }
-    validity.attributes = this.isWatched(slot) ? LONG : SHORT
   }
 
   /** Whether every change in a directory is seen; it is watched from now on where that can be. */
@@ -520,7 +362,7 @@ export class TreeCore {
 const DOT = makeName('.')
 
 const NO_DRIVER: DriverServices = {
-  invalidate: { node() {}, name() {}, everything() {} },
+  invalidate: { idle: true, node() {}, name() {}, everything() {} },
   passthrough: { available: false, register: () => -1, release() {} },
 }
 

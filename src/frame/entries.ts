@@ -12,10 +12,12 @@ import {
 import { EBUSY, EEXIST, EISDIR, ENOENT, ENOTDIR, ENOTEMPTY, EPERM, ESTALE, EXDEV } from '../os/errno.ts'
 import { linkat, mkdirat, mknodat, symlinkat, unlinkat } from '../os/libc.ts'
 import { copiedKey, type Stack } from '../source/stacks.ts'
+import { remember } from './answers.ts'
 import { enterCaller, leaveCaller } from './caller.ts'
 import { ensureLocal, localDirectory } from './copy-up.ts'
 import type { TreeCore } from './core.ts'
 import { ANCHOR, BACKED, FLAG_NAMELESS } from './frames.ts'
+import { frameOf, known } from './identity.ts'
 import { isEmptyDirectory } from './listing.ts'
 import { programAt, specialDirectory } from './lookup.ts'
 import type { Name, NodeId } from './operations.ts'
@@ -110,7 +112,7 @@ function make(core: TreeCore, parent: NodeId, name: Name, effect: (directory: nu
 function answerMadeEntry(core: TreeCore, parent: NodeId, name: Name, directory: number): number {
   core.watched(parent)
   const stated = core.statIn(directory, name)
-  return stated < 0 ? stated : core.remember(parent, name, core.localLayer(parent))
+  return stated < 0 ? stated : remember(core, parent, name, core.localLayer(parent))
 }
 
 export function link(core: TreeCore, node: NodeId, newParent: NodeId, newName: Name): number {
@@ -167,9 +169,9 @@ function remove(core: TreeCore, parent: NodeId, name: Name, directory: boolean):
   if (isDirectory && core.anchors.bindAt(parent, name) !== 0) return -EBUSY
   const { inoLow, inoHigh, device, nlink } = stat
   const ino = core.inoText()
-  const slot = core.known(parent, name, layer)
+  const slot = known(core, parent, name, layer)
   if (directory && !stack.single) {
-    const victim = slot || core.frameOf(parent, name, layer)
+    const victim = slot || frameOf(core, parent, name, layer)
     const empty = isEmptyDirectory(core, victim)
     if (empty < 0) return empty
     if (empty === 0) return -ENOTEMPTY

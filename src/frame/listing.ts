@@ -2,13 +2,16 @@ import { O_CLOEXEC, O_DIRECTORY, O_RDONLY } from '../os/constants.ts'
 import { EACCES, ENOENT, ENOTDIR, ESTALE } from '../os/errno.ts'
 import { close, getdents64, lseek, open } from '../os/libc.ts'
 import { allocateNative } from '../os/memory.ts'
+import { fillAttributes, numberFor, numberOf } from './answers.ts'
 import { ROOT_NODE, type TreeCore } from './core.ts'
-import { ANCHOR, BACKED, HIDDEN_MOUNT, PROPERTIES } from './frames.ts'
+import { ANCHOR, BACKED, HIDDEN_MOUNT, LIBRARY, PROPERTIES } from './frames.ts'
+import { isLibraryDirectory } from './functions.ts'
+import { frameOf } from './identity.ts'
 import { hashName, number } from './inode-number.ts'
-import { fillAnchor, fillMade, lookup } from './lookup.ts'
+import { fillAnchor, fillMade, libraryAt, libraryOfFrame, lookup } from './lookup.ts'
 import type { DirectorySink, Name, NodeId } from './operations.ts'
 import { descriptorPath, makeName, pathBytes } from './paths.ts'
-import { PROPERTY_NAMES } from './properties.ts'
+import { propertyNamesOf } from './properties.ts'
 
 /**
  * Directory listings. A directory of one layer is read as it is, and the disk's own cookies are the kernel's.
@@ -23,6 +26,9 @@ const DT_LNK = 10
 const DT_REG = 8
 /** Cookies below it are those of `.` and `..`. */
 const FIRST_HASH = 16
+
+/** Kinds of frames that are read as directories. */
+const DIRECTORIES: ReadonlySet<number> = new Set([BACKED, ANCHOR, PROPERTIES, HIDDEN_MOUNT, LIBRARY])
 
 /** A directory being read from its disk. */
 interface Stream {
@@ -62,7 +68,7 @@ export class Listings {
     const core = this.#core
     if (!core.frames.exists(node)) return -ESTALE
     const kind = core.frames.kind(node)
-    if (kind !== BACKED && kind !== ANCHOR && kind !== PROPERTIES && kind !== HIDDEN_MOUNT) return -ENOTDIR
+    if (!DIRECTORIES.has(kind)) return -ENOTDIR
     const stack = core.stackOf(node)
     const asItIs =
       (kind === BACKED || kind === ANCHOR) &&
@@ -127,11 +133,12 @@ export class Listings {
       name.length = nameEnd(bytes, at + 19) - (at + 19)
       const dot = isDot(name)
       let slot = 0
-      if (plus && !dot && core.statIn(directory, name) === 0) slot = core.frameOf(node, name, 0)
+      if (plus && !dot && core.statIn(directory, name) === 0) slot = frameOf(core, node, name, 0)
       if (slot !== 0) this.#fill(slot, node)
       else {
         core.entryNode = 0
-        core.numberFor(
+        numberFor(
+          core,
           stack,
           core.frames.device(node),
           words.getUint32(at, true),
@@ -158,7 +165,7 @@ export class Listings {
     const core = this.#core
     const kind = core.frames.kind(slot)
     core.entryNode = slot
-    if (kind === BACKED) core.fillAttributes(slot)
+    if (kind === BACKED) fillAttributes(core, slot)
     else if (kind === ANCHOR) fillAnchor(core, slot)
     else fillMade(core, slot, 0o555, 0)
     core.validity.entry = core.isWatched(parent) ? 86_400 : 1
@@ -239,7 +246,7 @@ export class Listings {
         if (!found) continue
       }
       if (!found) {
-        core.numberOf(node)
+        numberOf(core, node)
         core.attributes.inoLow = number.low
         core.attributes.inoHigh = number.high
         core.attributes.mode = type << 12
@@ -303,6 +310,11 @@ export function mergedNames(core: TreeCore, slot: NodeId, all = false): Map<stri
     })
     if (result < 0 && result !== -ENOENT && (all || result !== -EACCES)) return result
   }
+  if (isLibraryDirectory(core, slot)) {
+    for (const [name, type] of names)
+      if (type === DT_REG && libraryAt(core, slot, name)) names.set(name, DT_DIR)
+    for (const name of core.libraries.described(stack)) if (!hiddenBelow(name)) names.set(name, DT_DIR)
+  }
   if (stack.programs && path === 'bin')
     for (const name of stack.programs.names())
       if (!names.has(name) && !hiddenBelow(name)) names.set(name, DT_LNK)
@@ -314,10 +326,12 @@ function listed(core: TreeCore, slot: NodeId): Listed[] | number {
   const kind = core.frames.kind(slot)
   const names =
     kind === PROPERTIES
-      ? new Map<string, number>(PROPERTY_NAMES.map((name) => [name, DT_REG]))
+      ? new Map<string, number>(propertyNamesOf(core, slot).map((name) => [name, DT_REG]))
       : kind === HIDDEN_MOUNT
         ? new Map<string, number>()
-        : mergedNames(core, slot)
+        : kind === LIBRARY
+          ? new Map([...(libraryOfFrame(core, slot)?.functions ?? [])].map((name) => [name, DT_REG]))
+          : mergedNames(core, slot)
   if (typeof names === 'number') return names
   if (slot === ROOT_NODE) {
     names.set('.cosm', DT_DIR)

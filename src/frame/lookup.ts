@@ -1,11 +1,24 @@
-import { S_IFDIR, S_IFLNK } from '../os/constants.ts'
+import { S_IFDIR, S_IFLNK, S_IFREG } from '../os/constants.ts'
 import { EACCES, ENOENT, ENOMEM, ENOTDIR, ESTALE } from '../os/errno.ts'
+import { cString } from '../os/memory.ts'
 import { ANCHOR_BIND, ANCHOR_COSM, ANCHOR_HOST, ANCHOR_OS, ANCHOR_ROOT } from '../source/stacks.ts'
-import { LONG, ROOT_NODE, SHORT, type TreeCore } from './core.ts'
-import { ANCHOR, BACKED, HIDDEN_MOUNT, PROGRAM_LINK, PROPERTIES, PROPERTY } from './frames.ts'
+import { answerEntry, fillAttributes, LONG, SHORT, setNumber } from './answers.ts'
+import { ROOT_NODE, type TreeCore } from './core.ts'
+import {
+  ANCHOR,
+  BACKED,
+  FUNCTION,
+  HIDDEN_MOUNT,
+  LIBRARY,
+  PROGRAM_LINK,
+  PROPERTIES,
+  PROPERTY,
+} from './frames.ts'
+import { isLibraryDirectory, type Library } from './functions.ts'
+import { frameOf } from './identity.ts'
 import type { Name, NodeId } from './operations.ts'
 import { nameIs, nameText, toBytesText } from './paths.ts'
-import { hasProperty, isPropertyName, propertyText } from './properties.ts'
+import { hasProperty, isPayloadName, isPropertyName, payloadAt, propertyText } from './properties.ts'
 
 const COLON = 0x3a
 const DOT = 0x2e
@@ -16,19 +29,24 @@ export function lookup(core: TreeCore, parent: NodeId, name: Name): number {
   if (!frames.exists(parent)) return -ESTALE
   const kind = frames.kind(parent)
   if (kind === PROPERTIES) return lookupProperty(core, frames.parent(parent), parent, name)
+  if (kind === LIBRARY) return lookupFunction(core, parent, name)
   if (kind !== BACKED && kind !== ANCHOR) return kind === HIDDEN_MOUNT ? missing(core, SHORT) : -ENOTDIR
   const special = specialDirectory(core, parent, name)
   if (special !== 0) return special < 0 ? special : answerAnchor(core, special, parent)
+  if (libraryAt(core, parent, nameText(name))) {
+    const slot = core.anchors.named(LIBRARY, parent, name, S_IFDIR)
+    return slot === 0 ? -ENOMEM : answerMade(core, slot, 0o555, 0)
+  }
   // Watched before it is read: what changes after is seen.
   const watched = core.watched(parent)
   const layer = core.statChild(parent, name)
   if (layer >= 0) {
-    const slot = core.frameOf(parent, name, layer)
+    const slot = frameOf(core, parent, name, layer)
     if (slot === 0) return -ENOMEM
     const found = frames.kind(slot)
     if (found === ANCHOR) return answerAnchor(core, slot, parent)
     if (found === HIDDEN_MOUNT) return answerMade(core, slot, 0o555, 0)
-    return core.answerEntry(slot, parent)
+    return answerEntry(core, slot, parent)
   }
   if (layer === -EACCES && isForeignMount(core, parent, name)) {
     const slot = core.anchors.named(HIDDEN_MOUNT, parent, name, S_IFDIR)
@@ -81,17 +99,38 @@ export function programAt(core: TreeCore, parent: NodeId, name: string): string 
   return stack.programs.find(name)
 }
 
+/** The library of a name in a cosm's `lib`; undefined when there is none. */
+export function libraryAt(core: TreeCore, parent: NodeId, name: string): Library | undefined {
+  if (!isLibraryDirectory(core, parent)) return undefined
+  const stack = core.stackOf(parent)
+  return stack.whiteouts.has(`lib/${name}`) ? undefined : core.libraries.find(stack, name)
+}
+
+/** The library that a frame is. */
+export function libraryOfFrame(core: TreeCore, slot: NodeId): Library | undefined {
+  return libraryAt(core, core.frames.parent(slot), core.frames.nameText(slot))
+}
+
+function lookupFunction(core: TreeCore, parent: NodeId, name: Name): number {
+  if (libraryOfFrame(core, parent)?.functions.has(nameText(name))) {
+    const slot = core.anchors.named(FUNCTION, parent, name, S_IFREG)
+    return slot === 0 ? -ENOMEM : answerMade(core, slot, 0o555, core.executables.line.length)
+  }
+  const result = includesColon(name) ? lookupColon(core, parent, name) : -ENOENT
+  return result === -ENOENT ? missing(core, SHORT) : result
+}
+
 /** Attributes of an anchor: of its first layer that is there, else of an empty directory. */
 export function fillAnchor(core: TreeCore, slot: NodeId): void {
   const fd = core.nodeFd(slot)
-  if (fd >= 0 && core.stat.descriptor(fd) === 0) core.fillAttributes(slot)
+  if (fd >= 0 && core.stat.descriptor(fd) === 0) fillAttributes(core, slot)
   else fillMade(core, slot, 0o755, 0)
 }
 
 /** Attributes of what no disk holds. */
 export function fillMade(core: TreeCore, slot: NodeId, permissions: number, size: number): void {
   const { attributes, validity } = core
-  core.setNumber(slot)
+  setNumber(core, slot)
   const type = core.frames.type(slot)
   attributes.mode = type | permissions
   attributes.nlink = type === S_IFDIR ? 2 : 1
@@ -104,6 +143,17 @@ export function fillMade(core: TreeCore, slot: NodeId, permissions: number, size
   attributes.atime = attributes.mtime = attributes.ctime = attributes.btime = startedAt
   attributes.atimensec = attributes.mtimensec = attributes.ctimensec = attributes.btimensec = 0
   validity.attributes = SHORT
+}
+
+/** Attributes of a payload: of the file itself, read-only; only `native` may be executed. 0 or `-errno`. */
+export function fillPayload(core: TreeCore, slot: NodeId, path: string): number {
+  const result = core.stat.path(cString(Buffer.from(path, 'latin1')).address)
+  if (result < 0) return result
+  core.stat.decode(core.attributes)
+  core.attributes.mode &= core.frames.nameText(slot).endsWith('native') ? ~0o7222 : ~0o7333
+  setNumber(core, slot)
+  core.validity.attributes = SHORT
+  return 0
 }
 
 const startedAt = Math.floor(Date.now() / 1000)
@@ -167,6 +217,15 @@ function lookupPropertyFile(
   property: string,
   baseParent = parent,
 ): number {
+  const payload = isPayloadName(property) ? payloadAt(core, baseParent, base) : undefined
+  if (payload !== undefined) {
+    const slot = core.anchors.named(PROPERTY, parent, name, S_IFREG)
+    if (slot === 0) return -ENOMEM
+    core.frames.setLookups(slot, core.frames.lookups(slot) + 1)
+    core.entryNode = slot
+    core.validity.entry = SHORT
+    return fillPayload(core, slot, payload)
+  }
   const text = propertyText(core, baseParent, base, property)
   if (text === undefined) return missing(core, SHORT)
   const slot = core.anchors.named(PROPERTY, parent, name, 0o100000)

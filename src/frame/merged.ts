@@ -2,7 +2,7 @@ import { AT_FDCWD, O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, O_PATH } from '../os/cons
 import { ENOENT, ENOTDIR } from '../os/errno.ts'
 import { close, openat } from '../os/libc.ts'
 import { cString } from '../os/memory.ts'
-import type { Stack } from '../source/stacks.ts'
+import { ANCHOR_COSM, type Stack } from '../source/stacks.ts'
 import type { TreeCore } from './core.ts'
 import { ANCHOR } from './frames.ts'
 import type { Attributes, Name, NodeId } from './operations.ts'
@@ -14,6 +14,8 @@ const CAPACITY = 512
 /** How long a directory is believed whose missing layers nobody watches, milliseconds. */
 const FRESH = 1000
 
+const isRoot = process.getuid?.() === 0
+
 /** One directory of a stack of several layers: its descriptor in each layer, -1 where a layer has none. */
 interface Merged {
   readonly fds: Int32Array
@@ -23,6 +25,15 @@ interface Merged {
   readonly borrowed: boolean
   readonly madeAt: number
 }
+
+/** Whose a directory is. */
+interface Owner {
+  readonly uid: number
+  readonly gid: number
+}
+
+/** Mode bits of one class that let it list a directory and go on from there. */
+const READ_AND_PASS = 0o5
 
 /** The descriptors of directories of stacks with several layers. */
 export class MergedDirectories {
@@ -141,6 +152,9 @@ export class MergedDirectories {
     if (known) this.drop(slot)
     const made = this.#make(slot)
     this.#cache.set(slot, made)
+    // The times of a layer that comes in or goes need not be the newest: the kernel would keep its listing.
+    if (known?.fds.some((fd, layer) => fd >= 0 !== made.fds[layer]! >= 0))
+      this.#core.services.invalidate.node(slot, true)
     return made
   }
 
@@ -155,29 +169,63 @@ export class MergedDirectories {
     const path = core.pathInStack(slot)
     const parent = isAnchor ? undefined : this.#get(core.frames.parent(slot))
     const whiteout = parent ? stack.whiteouts.has(path) : false
+    // A cosm's layers are of several owners; a daemon that is root opens them all.
+    const guarded = isRoot && stack.type === ANCHOR_COSM
+    let first: Owner | undefined
     for (let layer = 0; layer < fds.length; layer++) {
       const { at, path: root } = stack.layers[layer]!
       if (layer > stack.local && whiteout) break
       if (at === path) {
-        const name = cString(Buffer.from(root, 'latin1'))
-        fds[layer] = openat(AT_FDCWD, name.address, O_PATH | O_DIRECTORY | O_CLOEXEC, 0)
+        fds[layer] = this.#openRoot(root, guarded)
         if (fds[layer]! < 0) complete = false
       } else if (parent && parent.fds[layer]! >= 0) {
         const fd = openat(parent.fds[layer]!, core.nameOf(slot).address, OPEN_DIRECTORY, 0)
         if (fd === -ENOTDIR) break
         fds[layer] = fd
       }
+      // Who may read a layer can change unseen.
+      if (guarded && first && fds[layer]! >= 0) complete = false
       if (fds[layer]! < 0) fds[layer] = -1
-      else if (this.#isCosmosMount(fds[layer]!)) {
+      else if (this.#isCosmosMount(fds[layer]!) || (guarded && first && this.#isClosedTo(first))) {
         this.#closing.push(fds[layer]!)
         fds[layer] = -1
-      } else if (core.borrowed.isBorrowed(core.stat.device)) borrowed = true
+      } else {
+        first ??= { uid: core.stat.uid, gid: core.stat.gid }
+        if (core.borrowed.isBorrowed(core.stat.device)) borrowed = true
+      }
     }
     if (parent && !parent.complete) complete = false
     if (stack.programs && path === 'bin') complete = false
     let watched = complete
     for (const fd of fds) if (fd >= 0 && !this.#watch(slot, fd)) watched = false
     return { fds, watched, complete, borrowed, madeAt }
+  }
+
+  /**
+   * O_PATH descriptor of a layer's root or `-errno`. `guarded`: a link that a user made leads to what is his, not
+   * wherever root may go.
+   */
+  #openRoot(path: string, guarded: boolean): number {
+    const { stat } = this.#core
+    const { address } = cString(Buffer.from(path, 'latin1'))
+    const found = guarded ? stat.child(AT_FDCWD, address) : 0
+    if (found < 0) return found
+    const owner = stat.uid
+    const fd = openat(AT_FDCWD, address, O_PATH | O_DIRECTORY | O_CLOEXEC, 0)
+    if (!guarded || fd < 0 || owner === 0 || (stat.descriptor(fd) === 0 && stat.uid === owner)) return fd
+    close(fd)
+    return -ENOENT
+  }
+
+  /**
+   * Whether the directory in `stat` may not be listed and passed by the owner of the merge's first one. Merged, the
+   * kernel checks the first one's attributes only, so it would be open to him.
+   */
+  #isClosedTo({ uid, gid }: Owner): boolean {
+    const { stat } = this.#core
+    if (uid === 0) return false
+    const shift = stat.uid === uid ? 6 : stat.gid === gid ? 3 : 0
+    return ((stat.mode >> shift) & READ_AND_PASS) !== READ_AND_PASS
   }
 
   #watch(slot: NodeId, fd: number): boolean {

@@ -159,6 +159,8 @@ export interface FileSystemStatistics {
 
 /** Notifications to the kernel's caches, sent by the driver from a thread that owes no replies. */
 export interface CacheInvalidator {
+  /** Everything that was to be told is told. */
+  readonly idle: boolean
   /** Forget the attributes of a node, and its cached pages where `data`. */
   node(node: NodeId, data: boolean): void
   /** Ask again at the next use of a name. The bytes are copied. */

@@ -1,6 +1,7 @@
 import { IN_ATTRIB, IN_CREATE, IN_DELETE, IN_MODIFY, IN_MOVED_TO } from '../os/constants.ts'
 import type { TreeCore } from './core.ts'
 import { FLAG_ANSWERED, FLAG_NO_CAPABILITIES, FLAG_PASSTHROUGH, FLAG_WRITABLE } from './frames.ts'
+import { known } from './identity.ts'
 import type { Name, NodeId } from './operations.ts'
 import type { WatchListener } from './watches.ts'
 
@@ -74,7 +75,7 @@ export class OutsideChanges implements WatchListener {
     const layer = this.#core.statChild(slot, name)
     if (layer < 0) return
     const { frames } = this.#core
-    const child = this.#core.known(slot, name, layer)
+    const child = known(this.#core, slot, name, layer)
     if (child === 0) return
     const passthrough = frames.hasFlag(child, FLAG_PASSTHROUGH)
     if ((mask & IN_ATTRIB) !== 0) frames.clearFlag(child, FLAG_NO_CAPABILITIES)

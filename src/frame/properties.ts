@@ -1,18 +1,62 @@
-import { S_IFMT } from '../os/constants.ts'
+import { describeRequirements } from '../cef/requirements.ts'
+import { S_IFDIR, S_IFMT, S_IFREG } from '../os/constants.ts'
 import { ANCHOR_BIND, ANCHOR_COSM } from '../source/stacks.ts'
+import { fillAttributes, numberOf } from './answers.ts'
 import type { TreeCore } from './core.ts'
-import { ANCHOR, PROPERTIES } from './frames.ts'
+import { isCosmProgram } from './executables.ts'
+import { describeVerdicts, payloadOf, requirementsOfFrame } from './execution.ts'
+import { ANCHOR, BACKED, FUNCTION, LIBRARY, PROPERTIES, PROPERTY } from './frames.ts'
+import { frameOf } from './identity.ts'
 import { number } from './inode-number.ts'
-import { fillAnchor, programAt, specialDirectory } from './lookup.ts'
+import { fillAnchor, libraryAt, libraryOfFrame, programAt, specialDirectory } from './lookup.ts'
 import type { NodeId } from './operations.ts'
 import { makeName, readable } from './paths.ts'
 
-/** Properties of a node: `name:prop` in paths, `user.cosmos.prop` among its extended attributes (design §4). */
-export const PROPERTY_NAMES = ['inode', 'dcel', 'layers', 'prod', 'mtime'] as const
-export type PropertyName = (typeof PROPERTY_NAMES)[number]
+/**
+ * Properties of a node: `name:prop` in paths, `user.cosmos.prop` among its extended attributes (design §4). Only what
+ * could be run has those of the second line; `payload` is the file itself and no text, and `native` is it too, for the
+ * kernel to run whatever VM accepts it.
+ */
+const COMMON = ['inode', 'dcel', 'layers', 'prod', 'mtime'] as const
+const EXECUTABLE = ['profile', 'vms'] as const
+const PAYLOADS: readonly string[] = ['payload', 'native']
+export const TEXT_PROPERTIES = [...COMMON, ...EXECUTABLE] as const
+export type TextProperty = (typeof TEXT_PROPERTIES)[number]
 
-export function isPropertyName(name: string): name is PropertyName {
-  return (PROPERTY_NAMES as readonly string[]).includes(name)
+export function isPropertyName(name: string): boolean {
+  return isPayloadName(name) || isTextProperty(name)
+}
+
+/** Whether a property is the host file that is run. */
+export function isPayloadName(name: string): boolean {
+  return PAYLOADS.includes(name)
+}
+
+export function isTextProperty(name: string): name is TextProperty {
+  return (TEXT_PROPERTIES as readonly string[]).includes(name)
+}
+
+/** What `name:` lists. */
+export function propertyNamesOf(core: TreeCore, directory: NodeId): string[] {
+  const { frames } = core
+  const slot = frameAt(core, frames.parent(directory), frames.nameText(directory).slice(0, -1))
+  if (slot === 0) return [...COMMON]
+  const isMeant = isMeantToRun(core, slot)
+  core.settle(slot)
+  return isMeant ? [...COMMON, ...EXECUTABLE, ...PAYLOADS] : [...COMMON]
+}
+
+/** The text properties that are worth showing of a node; any file has those of an executable when it is asked. */
+export function shownProperties(core: TreeCore, slot: NodeId): readonly TextProperty[] {
+  return isMeantToRun(core, slot) ? TEXT_PROPERTIES : COMMON
+}
+
+/** Whether a node is there to be run: a function, a library, a program of a cosm, a file with an x bit. */
+function isMeantToRun(core: TreeCore, slot: NodeId): boolean {
+  if (payloadOf(core, slot) === undefined) return false
+  if (core.frames.kind(slot) !== BACKED || isCosmProgram(core, slot)) return true
+  const fd = core.nodeFd(slot)
+  return fd >= 0 && core.stat.descriptor(fd) === 0 && (core.stat.mode & 0o111) !== 0
 }
 
 /** Whether `name` in a directory is a node with properties. */
@@ -30,10 +74,33 @@ export function propertyText(
   property: string,
 ): string | undefined {
   const slot = frameAt(core, parent, name)
-  if (slot === 0 || !isPropertyName(property)) return undefined
+  if (slot === 0 || !isTextProperty(property)) return undefined
   const value = nodeProperty(core, slot, property)
   core.settle(slot)
   return value
+}
+
+/** The host file that a frame `name:payload` or `name:native` shows; undefined for any other frame. */
+export function payloadOfProperty(core: TreeCore, slot: NodeId): string | undefined {
+  const { frames } = core
+  if (frames.kind(slot) !== PROPERTY) return undefined
+  const parent = frames.parent(slot)
+  const name = frames.nameText(slot)
+  if (frames.kind(parent) === PROPERTIES)
+    return isPayloadName(name)
+      ? payloadAt(core, frames.parent(parent), frames.nameText(parent).slice(0, -1))
+      : undefined
+  const colon = name.lastIndexOf(':')
+  return isPayloadName(name.slice(colon + 1)) ? payloadAt(core, parent, name.slice(0, colon)) : undefined
+}
+
+/** The host file that is run for a name in a directory; undefined where nothing could be. */
+export function payloadAt(core: TreeCore, parent: NodeId, name: string): string | undefined {
+  const slot = frameAt(core, parent, name)
+  if (slot === 0) return undefined
+  const path = payloadOf(core, slot)
+  core.settle(slot)
+  return path
 }
 
 /** The content of the property file that a frame is. */
@@ -47,12 +114,12 @@ export function propertyOfFrame(core: TreeCore, slot: NodeId): string | undefine
   return propertyText(core, parent, name.slice(0, colon), name.slice(colon + 1))
 }
 
-/** One property of a node, ending with a newline. */
-export function nodeProperty(core: TreeCore, slot: NodeId, property: PropertyName): string {
+/** One property of a node, ending with a newline; undefined where it has none such. */
+export function nodeProperty(core: TreeCore, slot: NodeId, property: TextProperty): string | undefined {
   const { frames } = core
   switch (property) {
     case 'inode':
-      core.numberOf(slot)
+      numberOf(core, slot)
       return `${(BigInt(number.high) << 32n) | BigInt(number.low)}\n`
     case 'dcel':
       return `${dcelOf(core, slot)}\n`
@@ -62,11 +129,19 @@ export function nodeProperty(core: TreeCore, slot: NodeId, property: PropertyNam
         .join('')
     case 'prod':
       return `${productionOf(core, slot)}\n`
+    case 'profile': {
+      const requirements = requirementsOfFrame(core, slot)
+      return requirements && describeRequirements(requirements)
+    }
+    case 'vms': {
+      const requirements = requirementsOfFrame(core, slot)
+      return requirements && describeVerdicts(core, requirements)
+    }
     case 'mtime': {
       const fd = core.nodeFd(slot)
       if (fd < 0 || core.stat.descriptor(fd) < 0) return '\n'
       if (frames.kind(slot) === ANCHOR) fillAnchor(core, slot)
-      else core.fillAttributes(slot)
+      else fillAttributes(core, slot)
       const { mtime, mtimensec } = core.attributes
       const seconds = new Date(mtime * 1000).toISOString().slice(0, 19)
       return `${seconds}.${String(mtimensec).padStart(9, '0')}Z\n`
@@ -86,9 +161,14 @@ export function dcelOf(core: TreeCore, slot: NodeId): string {
 export function layersOf(core: TreeCore, slot: NodeId): { path: string; local: boolean }[] {
   const { frames } = core
   const stack = core.stackOf(slot)
+  const kind = frames.kind(slot)
+  if (kind === LIBRARY || kind === FUNCTION) {
+    const path = payloadOf(core, slot)
+    return path === undefined ? [] : [{ path, local: false }]
+  }
   if (stack.single) return [{ path: core.hostPath(slot, 0), local: true }]
   const isAnchor = frames.kind(slot) === ANCHOR
-  const isDirectory = (frames.type(slot) & S_IFMT) === 0o040000
+  const isDirectory = (frames.type(slot) & S_IFMT) === S_IFDIR
   if (isDirectory)
     return [...core.merged.fds(slot)].flatMap((fd, layer) =>
       fd >= 0 ? [{ path: core.hostPath(slot, layer), local: layer === stack.local }] : [],
@@ -127,8 +207,13 @@ export function fileUrl(path: string): string {
 
 function frameAt(core: TreeCore, parent: NodeId, text: string): NodeId {
   const name = makeName(text)
+  if (core.frames.kind(parent) === LIBRARY)
+    return libraryOfFrame(core, parent)?.functions.has(text)
+      ? core.anchors.named(FUNCTION, parent, name, S_IFREG)
+      : 0
+  if (libraryAt(core, parent, text)) return core.anchors.named(LIBRARY, parent, name, S_IFDIR)
   const special = specialDirectory(core, parent, name)
   if (special !== 0) return Math.max(0, special)
   const layer = core.statChild(parent, name)
-  return layer < 0 ? 0 : core.frameOf(parent, name, layer)
+  return layer < 0 ? 0 : frameOf(core, parent, name, layer)
 }

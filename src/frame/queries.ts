@@ -2,22 +2,24 @@ import { CosmosError } from '../errors.ts'
 import { O_CLOEXEC, O_NOCTTY, O_NONBLOCK, O_RDONLY, S_IFDIR, S_IFLNK, S_IFMT } from '../os/constants.ts'
 import { EISDIR, ENOTDIR } from '../os/errno.ts'
 import { open } from '../os/libc.ts'
-import { allocateNative } from '../os/memory.ts'
+import { allocateNative, cString } from '../os/memory.ts'
 import { getattr, readlink } from './attributes.ts'
 import { ROOT_NODE, type TreeCore } from './core.ts'
 import { mkdir } from './entries.ts'
-import { ANCHOR, BACKED, PROPERTIES, PROPERTY } from './frames.ts'
+import { ANCHOR, BACKED, FUNCTION, PROPERTIES, PROPERTY } from './frames.ts'
 import { mergedNames } from './listing.ts'
-import { lookup, programAt } from './lookup.ts'
+import { libraryOfFrame, lookup, programAt } from './lookup.ts'
 import type { NodeId } from './operations.ts'
 import { descriptorPath, makeName, readable, toBytesText } from './paths.ts'
 import {
   dcelOf,
   layersOf,
   nodeProperty,
-  PROPERTY_NAMES,
+  payloadOfProperty,
   productionOf,
+  propertyNamesOf,
   propertyOfFrame,
+  shownProperties,
 } from './properties.ts'
 import { treePathOf, type Walked, type WalkStage, walk } from './walk.ts'
 
@@ -76,7 +78,9 @@ export function inspect(core: TreeCore, place: Place): Inspection {
       })),
       context: core.treePath(stack.slot),
       properties: Object.fromEntries(
-        PROPERTY_NAMES.map((name) => [name, nodeProperty(core, node, name).trimEnd()]),
+        shownProperties(core, node)
+          .map((name) => [name, nodeProperty(core, node, name)?.trimEnd() ?? ''])
+          .filter(([, value]) => value !== ''),
       ),
     }
   } finally {
@@ -118,7 +122,11 @@ export function names(core: TreeCore, place: Place): string[] {
       kind === ANCHOR || kind === BACKED ? mergedNames(core, walked.node) : new Map<string, number>()
     if (typeof merged === 'number') throw CosmosError.fromErrno(merged, readable(place.path))
     const found =
-      kind === ANCHOR || kind === BACKED ? [...merged.keys()] : kind === PROPERTIES ? [...PROPERTY_NAMES] : []
+      kind === ANCHOR || kind === BACKED
+        ? [...merged.keys()]
+        : kind === PROPERTIES
+          ? propertyNamesOf(core, walked.node)
+          : [...(libraryOfFrame(core, walked.node)?.functions ?? [])]
     if (walked.node === ROOT_NODE) found.push('.cosm', core.hostDirectory)
     return [...new Set(found)]
   } finally {
@@ -151,6 +159,9 @@ export function entries(
 export function openForReading(core: TreeCore, place: Place): { fd: number } | { text: string } {
   const walked = walkTo(core, place)
   try {
+    const payload = payloadOfProperty(core, walked.node)
+    if (payload !== undefined) return { fd: openHostFile(payload, place) }
+    if (core.frames.kind(walked.node) === FUNCTION) return { text: core.executables.line.toString('latin1') }
     if (core.frames.kind(walked.node) === PROPERTY)
       return { text: toBytesText(propertyOfFrame(core, walked.node) ?? '') }
     if ((core.attributes.mode & S_IFMT) === S_IFDIR)
@@ -162,6 +173,12 @@ export function openForReading(core: TreeCore, place: Place): { fd: number } | {
   } finally {
     walked.release()
   }
+}
+
+function openHostFile(path: string, place: Place): number {
+  const opened = open(cString(Buffer.from(path, 'latin1')).address, OPEN, 0)
+  if (opened < 0) throw CosmosError.fromErrno(opened, readable(place.path))
+  return opened
 }
 
 export function lookUp(core: TreeCore, place: Place): { path: string; mode: number; stages: WalkStage[] } {
@@ -250,10 +267,10 @@ function cosmOf(core: TreeCore, place: Place): string {
 }
 
 /** Walks to where a question's path is; its errors name the path as it was asked. */
-function walkTo(core: TreeCore, place: Place, follow = true): Walked {
+export function walkTo(core: TreeCore, place: Place, follow = true): Walked {
   const path = at(core, place)
   try {
-    return walk(core, path, follow)
+    return walk(core, path, follow, place.mount)
   } catch (error) {
     if (!(error instanceof CosmosError)) throw error
     const why = error.message.slice(error.subject.length + 2)

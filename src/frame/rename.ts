@@ -27,6 +27,7 @@ import { ensureLocal, localDirectory } from './copy-up.ts'
 import type { TreeCore } from './core.ts'
 import { addWhiteout, forgetCopied, prepareRemoval, removed, removeWhiteout } from './entries.ts'
 import { ANCHOR, BACKED, FLAG_NAMELESS } from './frames.ts'
+import { frameOf, known } from './identity.ts'
 import { isEmptyDirectory } from './listing.ts'
 import { programAt, specialDirectory } from './lookup.ts'
 import type { Name, NodeId } from './operations.ts'
@@ -159,7 +160,7 @@ function look(core: TreeCore, parent: NodeId, name: Name, side: Side): void {
   side.inoHigh = stat.inoHigh
   side.ino = core.stackOf(parent).copied.size > 0 ? core.inoText() : ''
   side.nlink = stat.nlink
-  side.slot = core.known(parent, name, side.layer)
+  side.slot = known(core, parent, name, side.layer)
 }
 
 /** A rename within a stack of several layers: what must be true and what must be in the local layer first. */
@@ -214,7 +215,7 @@ function localNode(core: TreeCore, parent: NodeId, name: Name, side: Side): numb
 
 function frameAt(core: TreeCore, parent: NodeId, name: Name): number {
   const layer = core.statChild(parent, name)
-  return layer < 0 ? layer : core.frameOf(parent, name, layer)
+  return layer < 0 ? layer : frameOf(core, parent, name, layer)
 }
 
 function moved(core: TreeCore, slot: NodeId, parent: NodeId, name: Name): void {

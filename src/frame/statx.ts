@@ -1,5 +1,6 @@
 import {
   AT_EMPTY_PATH,
+  AT_FDCWD,
   AT_NO_AUTOMOUNT,
   AT_STATX_DONT_SYNC,
   AT_SYMLINK_NOFOLLOW,
@@ -18,6 +19,10 @@ export class Stat {
   /** statx(2) of a name below a directory descriptor. A FUSE or network file system answers what it has cached. */
   child(directory: number, nameAddress: number): number {
     return statx(directory, nameAddress, FLAGS | AT_STATX_DONT_SYNC, MASK, this.#memory.address)
+  }
+  /** statx(2) of what a path leads to, links followed. */
+  path(address: number): number {
+    return statx(AT_FDCWD, address, AT_NO_AUTOMOUNT, MASK, this.#memory.address)
   }
   /** The same, but a network file system is asked. */
   childSynced(directory: number, nameAddress: number): number {

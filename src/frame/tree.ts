@@ -9,6 +9,7 @@ import { link, mkdir, mknod, rmdir, symlink, unlink } from './entries.ts'
 import * as files from './files.ts'
 import { Listings } from './listing.ts'
 import { lookup } from './lookup.ts'
+import * as opening from './opening.ts'
 import type {
   AttributeChange,
   DirectorySink,
@@ -112,13 +113,13 @@ export class AccessTree extends TreeCore implements TreeOperations {
     return rename(this, parent, name, newParent, newName, flags)
   }
   open(node: NodeId, flags: number): number {
-    return files.open(this, node, flags)
+    return opening.open(this, node, flags)
   }
   create(parent: NodeId, name: Name, flags: number, mode: number): number {
-    return files.create(this, parent, name, flags, mode)
+    return opening.create(this, parent, name, flags, mode)
   }
   tmpfile(parent: NodeId, flags: number, mode: number): number {
-    return files.tmpfile(this, parent, flags, mode)
+    return opening.tmpfile(this, parent, flags, mode)
   }
   read(node: NodeId, handle: HandleId, address: number, size: number, position: number): number {
     return files.read(this, node, handle, address, size, position)
@@ -139,7 +140,7 @@ export class AccessTree extends TreeCore implements TreeOperations {
     return 0
   }
   release(node: NodeId, handle: HandleId): number {
-    return files.release(this, node, handle)
+    return opening.release(this, node, handle)
   }
   fsync(node: NodeId, handle: HandleId, dataOnly: boolean): number {
     return files.fsync(this, node, handle, dataOnly)

@@ -54,9 +54,9 @@ export function treePathOf(path: string, cwd: string, mount: string, hostDirecto
 
 /**
  * Walks a path of the tree without the kernel. Throws CosmosError with the errno of the step that failed.
- * A link at the end is followed where `follow`.
+ * A link at the end is followed where `follow`; one that leads to the mount's own path leads into the tree.
  */
-export function walk(core: TreeCore, path: string, follow = true): Walked {
+export function walk(core: TreeCore, path: string, follow = true, mount?: string): Walked {
   const held: NodeId[] = []
   const stages: WalkStage[] = []
   const release = (): void => {
@@ -101,11 +101,13 @@ export function walk(core: TreeCore, path: string, follow = true): Walked {
         if (++links > MAX_LINKS) throw CosmosError.fromErrno(-ELOOP, readable(path))
         const length = readlink(core, node, target.address, 4096)
         if (length < 0) throw CosmosError.fromErrno(length, readable(path))
-        const text = target.bytes.toString('latin1', 0, length)
+        let text = target.bytes.toString('latin1', 0, length)
+        const isInTree = mount !== undefined && (text === mount || text.startsWith(`${mount}/`))
+        if (isInTree) text = text.slice(mount.length) || '/'
         rest.unshift(...text.split('/').filter((each) => each !== '' && each !== '.'))
         if (text.startsWith('/')) {
-          // An absolute link means the host's root.
-          rest.unshift(core.hostDirectory)
+          // Any other absolute link means the host's root.
+          if (!isInTree) rest.unshift(core.hostDirectory)
         } else rest.unshift(...done)
         done = []
         at = ROOT_NODE

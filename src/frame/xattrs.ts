@@ -7,7 +7,7 @@ import type { TreeCore } from './core.ts'
 import { ANCHOR, BACKED, FLAG_NO_CAPABILITIES } from './frames.ts'
 import type { Name, NodeId } from './operations.ts'
 import { descriptorPath, nameIs, nameText, toBytesText } from './paths.ts'
-import { isPropertyName, nodeProperty } from './properties.ts'
+import { isTextProperty, nodeProperty } from './properties.ts'
 
 /**
  * Extended attributes are the backing's own, POSIX ACLs among them; beside them the node's properties can be read
@@ -103,8 +103,9 @@ export function listxattr(core: TreeCore, node: NodeId, address: number, size: n
 
 function getProperty(core: TreeCore, node: NodeId, name: Name, address: number, size: number): number {
   const property = nameText(name).slice(PREFIX.length)
-  if (!isPropertyName(property)) return -ENODATA
-  const value = toBytesText(nodeProperty(core, node, property)).replace(/\n$/, '')
+  const text = isTextProperty(property) ? nodeProperty(core, node, property) : undefined
+  if (text === undefined) return -ENODATA
+  const value = toBytesText(text).replace(/\n$/, '')
   if (size === 0) return value.length
   return value.length > size ? -ERANGE : core.writeText(value, address, size)
 }

@@ -1,9 +1,8 @@
-import { lstatSync, readdirSync, readlinkSync, type Stats } from 'node:fs'
+import { readdirSync, type Stats } from 'node:fs'
 import { DeviceTable } from '../frame/devices.ts'
 import { pathBytes } from '../frame/paths.ts'
+import { resolveHostPath } from './host-path.ts'
 
-/** Links that one path may lead over (path_resolution(7)). */
-const MAX_LINKS = 40
 /** How long a reading of the PATH's directories is believed, milliseconds. */
 const FRESH = 1000
 /** The same for a reading of the table of mounts. */
@@ -12,8 +11,7 @@ const MOUNTS_FRESH = 100
 /**
  * The host's programs as a layer: each executable of the PATH is a symbolic link to its real place (design §3),
  * so that setuid, `/proc/self/exe` and files beside a program keep working and running it costs nothing.
- * Paths and names have one character a byte. Links are followed by hand: one that leads into the tree itself
- * would make the tree thread wait for itself, and two trees whose PATHs lead into each other for each other.
+ * Paths and names have one character a byte.
  */
 export class ProgramsLayer {
   readonly #directories: string[]
@@ -87,37 +85,13 @@ export class ProgramsLayer {
     return found?.isFile() === true && (found.mode & 0o111) !== 0
   }
 
-  /** What a path leads to, unless that is nothing or lies in the tree. */
+  /** What a path leads to, unless that is nothing, lies in the tree, or is not to be reached by this user. */
   #resolve(path: string): Stats | undefined {
-    let links = 0
-    let done = ''
-    const rest = path.split('/').filter(Boolean)
-    try {
-      // The directories of a PATH are looked at once a second at most: what is asked often is the last part.
-      for (;;) {
-        const part = rest.shift()
-        if (part === undefined) return lstatSync(pathBytes(done || '/'))
-        if (part === '.') continue
-        if (part === '..') {
-          done = done.slice(0, Math.max(0, done.lastIndexOf('/')))
-          continue
-        }
-        const at = `${done}/${part}`
-        if (at === this.#mount || this.#devices.isCosmosMountPoint(at, MOUNTS_FRESH)) return undefined
-        const found = lstatSync(pathBytes(at))
-        if (!found.isSymbolicLink()) {
-          if (rest.length === 0) return found
-          done = at
-          continue
-        }
-        if (++links > MAX_LINKS) return undefined
-        const target = readlinkSync(pathBytes(at), { encoding: 'latin1' })
-        rest.unshift(...target.split('/').filter(Boolean))
-        if (target.startsWith('/')) done = ''
-      }
-    } catch {
-      // Not there, or not to be reached by this user: no program for it.
-      return undefined
-    }
+    // The directories of a PATH are looked at once a second at most: what is asked often is the last part.
+    const found = resolveHostPath(
+      path,
+      (at) => at === this.#mount || this.#devices.isCosmosMountPoint(at, MOUNTS_FRESH),
+    )
+    return typeof found === 'string' ? undefined : found.stats
   }
 }

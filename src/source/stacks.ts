@@ -38,6 +38,8 @@ export interface Layer {
   readonly at: string
   /** Names of its root that do not show. */
   readonly hidden: ReadonlySet<string> | undefined
+  /** Its files are written where they are, and not copied up: what the daemon shows of itself and takes orders by. */
+  readonly inPlace: boolean
 }
 
 /** What an anchor frame is the root of; kept in its record. */
@@ -62,6 +64,9 @@ export interface StackPlaces {
   readonly root: string
   /** The cosm that ships with the package. */
   readonly shipped: string
+  /** What the daemon shows of itself: its VMs, and the result frames. */
+  readonly state: string
+  readonly runs: string
   readonly programs: ProgramsLayer
 }
 
@@ -143,14 +148,20 @@ function cosmLayers(directory: string | undefined, top: string, places: StackPla
   const layers = [...new Set(paths)].map((path) =>
     path === places.home ? { ...layer(path), hidden: HOME_STATE } : layer(path),
   )
-  return [...layers, { ...layer('/etc/cosmos'), at: 'etc/cosmos' }, layer(places.shipped)]
+  return [
+    ...layers,
+    { ...layer('/etc/cosmos'), at: 'etc/cosmos' },
+    layer(places.shipped),
+    { ...layer(places.state), inPlace: true },
+    { ...layer(places.runs), at: 'run', inPlace: true },
+  ]
 }
 
 /** The instance's own state lies in its home and is no part of the cosm. */
 const HOME_STATE: ReadonlySet<string> = new Set(['var', 'root'])
 
 function layer(path: string): Layer {
-  return { path, at: '', hidden: undefined }
+  return { path, at: '', hidden: undefined, inPlace: false }
 }
 
 function parentOf(path: string): string {

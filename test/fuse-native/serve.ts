@@ -1,6 +1,7 @@
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { startFuseNative } from '../../mount/fuse-native/driver.ts'
+import { thisHost } from '../../src/cef/host.ts'
 import { openDatabase } from '../../src/cosmosdb/database.ts'
 import { LayersStore } from '../../src/cosmosdb/layers-store.ts'
 import { Keep } from '../../src/frame/keep.ts'
@@ -10,6 +11,7 @@ import { AccessTree } from '../../src/frame/tree.ts'
 import { memfdCreate } from '../../src/os/libc.ts'
 import { cString } from '../../src/os/memory.ts'
 import { ProgramsLayer } from '../../src/source/programs.ts'
+import { VmDefinitions } from '../../src/vm/definitions.ts'
 
 /**
  * A daemon for tests: mounts an access tree at `mnt` in the directory of its first argument, beside its layers
@@ -29,7 +31,14 @@ const tree = new AccessTree({
     home: toBytesText(place('home')),
     root: toBytesText(place('root')),
     shipped: toBytesText(place('shipped')),
+    state: toBytesText(place('state')),
+    runs: toBytesText(place('runs')),
     programs: new ProgramsLayer(['/usr/bin'], new Map(), place('mnt')),
+  },
+  executables: {
+    vms: new VmDefinitions([toBytesText(place('home')), toBytesText(place('shipped'))]),
+    host: thisHost(),
+    launcherLine: Buffer.from('#!/bin/false\n'),
   },
   hostDirectory: 'me@test',
 })

@@ -1,9 +1,10 @@
 // Disks that are full, read-only, or other than the root's, seen through the tree.
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { spawn } from 'node:child_process'
+import { chownSync, mkdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { CosmosInstance, hostDirectory, isRoot, whyNoMount } from '../support/instance.ts'
-import { run, shell, succeed } from '../support/run.ts'
+import { has, run, shell, succeed } from '../support/run.ts'
 import { waitFor } from '../support/wait.ts'
 
 const missing = whyNoMount() ?? (isRoot ? undefined : 'mounting a small disk needs root')
@@ -49,6 +50,38 @@ test('a full local layer: ENOSPC at the copy-up, and nothing is lost', async ({ 
   expect(await shell('cmp "$1/big" "$2/big"; ls -A "$1"', [lower, mounted])).toBe('big\nsmall\n')
   await shell('echo more >> "$1/small"', [mounted])
   expect(await shell('cat "$1/small"', [mounted])).toBe('small\nmore\n')
+  await instance.tell('unbind', mounted)
+})
+
+test('a local layer without O_TMPFILE: copies come in whole, and a failed one leaves nothing', async ({
+  skip,
+}) => {
+  if (missing !== undefined) return skip(missing)
+  if (!(await has('bindfs'))) return skip('bindfs, a file system without O_TMPFILE, is not installed')
+  const store = join(instance.work, 'store')
+  const raw = join(instance.work, 'without')
+  const lower = join(instance.work, 'lower-of-without')
+  for (const path of [store, raw, lower, join(lower, 'd')]) mkdirSync(path)
+  await succeed('mount', ['-t', 'tmpfs', '-o', 'size=20m', 'tmpfs', store])
+  await succeed('bindfs', [store, raw])
+  const mounted = instance.inMount('without')
+  writeFileSync(join(lower, 'd/small'), 'small\n', { mode: 0o640 })
+  // Inline, by another thread, and more than there is room for.
+  writeFileSync(join(lower, 'big'), Buffer.alloc(6 << 20, 'x'))
+  writeFileSync(join(lower, 'huge'), Buffer.alloc(30 << 20, 'x'))
+  chownSync(join(lower, 'd/small'), 1234, 1235)
+  await instance.tell('bind', lower, mounted)
+  const show = (path: string) => shell('stat -c "%i %a %u %g" "$1"', [join(mounted, path)])
+  const before = await show('d/small')
+  await shell('echo more >> "$1/d/small"; echo more >> "$1/big"', [mounted])
+  expect(await show('d/small')).toBe(before)
+  expect(await shell('cat "$1/d/small"; tail -n 1 "$1/big" | tail -c 5', [store])).toBe('small\nmore\nmore\n')
+  expect(await shell('head -c 6291456 "$1/big" | cmp - "$2/big"', [mounted, lower])).toBe('')
+  const failed = await run('/bin/bash', ['-c', 'echo more >> "$1"', 'sh', join(mounted, 'huge')])
+  expect(failed.stderr).toMatch(/No space left on device/)
+  expect(await shell('cmp "$1/huge" "$2/huge"; find "$3" -type f | sort', [mounted, lower, store])).toBe(
+    `${store}/big\n${store}/d/small\n`,
+  )
   await instance.tell('unbind', mounted)
 })
 
@@ -134,4 +167,29 @@ test('what the kernel makes is opened, read and followed with the rights of the 
   expect((await asNobody('cat', join(proc, `${process.pid}/maps`))).stderr).toMatch(/Permission denied/)
   expect((await asNobody('readlink', join(proc, `${process.pid}/cwd`))).code).toBe(1)
   expect((await run('cat', [join(proc, `${process.pid}/maps`)])).stdout).toMatch(/node/)
+})
+
+test('a file of proc that takes no position is written to', async ({ skip }) => {
+  if (missing !== undefined) return skip(missing)
+  if ((await run('unshare', ['--user', 'true'])).code !== 0)
+    return skip('this machine has no user namespaces')
+  const child = spawn('unshare', ['--user', 'sleep', '60'], { stdio: 'ignore' })
+  try {
+    const own = readlinkSync('/proc/self/ns/user')
+    await waitFor('its namespace', () => readlinkSync(`/proc/${child.pid}/ns/user`) !== own)
+    for (const [file, redirection] of [
+      ['uid_map', '>'],
+      ['gid_map', '>>'],
+    ]) {
+      const map = `/proc/${child.pid}/${file}`
+      const write = `echo 0 7 1 ${redirection} "$1"`
+      const bash = ['-c', write, 'sh', join(instance.mount, hostDirectory, map)]
+      await succeed('/bin/bash', bash)
+      expect(readFileSync(map, 'utf8')).toMatch(/^ *0 +7 +1\n$/)
+      // A map is set once: that is the reason which comes out then.
+      expect((await run('/bin/bash', bash)).stderr).toMatch(/Operation not permitted/)
+    }
+  } finally {
+    child.kill('SIGKILL')
+  }
 })
