@@ -23,8 +23,26 @@ export class CosmosError extends Error {
   /** The error of a system call that answered `-errno`. */
   static fromErrno(negativeErrno: number, subject: string, hint?: string): CosmosError {
     const code = errnoName(-negativeErrno)
-    return new CosmosError(code, subject, code, hint)
+    return new CosmosError(code, subject, WORDS[code] ?? code, hint)
   }
+}
+
+/** What the usual errno names say to people. */
+const WORDS: Record<string, string> = {
+  EACCES: 'permission denied',
+  EBUSY: 'is busy',
+  EEXIST: 'exists already',
+  EHOSTDOWN: 'the host is down',
+  EIO: 'input or output error',
+  EISDIR: 'is a directory',
+  ELOOP: 'too many symbolic links',
+  ENAMETOOLONG: 'the name is too long',
+  ENOENT: 'not found',
+  ENOSPC: 'no space left',
+  ENOSYS: 'is not supported',
+  ENOTDIR: 'is not a directory',
+  EPERM: 'is not permitted',
+  EROFS: 'is read-only',
 }
 
 /** One line for a terminal: what, why, what to do. */

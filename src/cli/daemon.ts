@@ -1,7 +1,7 @@
 import { readFileSync, readlinkSync } from 'node:fs'
 import { ControlClient } from '../daemon/client.ts'
 import { findInstance, type Instance } from '../daemon/instance.ts'
-import type { WireText } from '../daemon/protocol.ts'
+import type { WireText } from '../form/wire.ts'
 
 /** Runs an action with a client of this user's daemon. */
 export async function withDaemon<T>(

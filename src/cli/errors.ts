@@ -11,24 +11,6 @@ export const EXIT_USAGE = 2
 /** Nobody reads the output any more: what a shell shows for a program that SIGPIPE ended. */
 export const EXIT_PIPE = 141
 
-/** The words of the usual error codes, where an error has no better ones. */
-const WORDS: Record<string, string> = {
-  EACCES: 'permission denied',
-  EBUSY: 'is busy',
-  EEXIST: 'exists already',
-  EHOSTDOWN: 'the host is down',
-  EIO: 'input or output error',
-  EISDIR: 'is a directory',
-  ELOOP: 'too many symbolic links',
-  ENAMETOOLONG: 'the name is too long',
-  ENOENT: 'not found',
-  ENOSPC: 'no space left',
-  ENOSYS: 'is not supported',
-  ENOTDIR: 'is not a directory',
-  EPERM: 'is not permitted',
-  EROFS: 'is read-only',
-}
-
 /** A failure that was already told, or that has nothing to tell: only its exit code is left. */
 export class ExitCode extends Error {
   readonly exitCode: number
@@ -51,7 +33,7 @@ export function exitCodeOf(error: unknown): number {
 /** Tells a failure in one line on standard error: what, why, what to do. */
 export function report(error: unknown): void {
   if (error instanceof ExitCode) return
-  process.stderr.write(`cosmos: ${oneLine(inWords(error))}\n`)
+  process.stderr.write(`cosmos: ${oneLine(describeError(error))}\n`)
 }
 
 /** Does something for each item, tells failures as they come, and fails at the end if one did. */
@@ -71,12 +53,6 @@ export async function eachReported<T>(items: Iterable<T>, act: (item: T) => Prom
 
 /** Errors of the connection: the next item would only fail the same way. */
 const LOST = new Set(['ENOTCONN', 'ECONNRESET', 'EPROTO'])
-
-function inWords(error: unknown): string {
-  const text = describeError(error)
-  if (!(error instanceof CosmosError) || error.message !== `${error.subject}: ${error.code}`) return text
-  return text.replace(error.message, `${error.subject}: ${WORDS[error.code] ?? error.code}`)
-}
 
 function oneLine(text: string): string {
   return text.trim().replace(/\s*\n\s*/g, ' ')

@@ -30,6 +30,7 @@ async function buildProgram(names: readonly string[]): Promise<Command> {
     .helpCommand('help [command]', 'show help of a command')
     .configureHelp({ subcommandTerm: (command) => command.name(), sortOptions: true })
     .configureOutput({ outputError: (text, write) => write(usageError(text)) })
+    .enablePositionalOptions()
     .exitOverride()
     .addHelpText('after', '\nFirst: cosmos up. What this machine lacks: cosmos doctor.')
   const loaded = await Promise.all(names.map(async (name) => ({ name, from: await loadCommand(name) })))

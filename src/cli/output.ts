@@ -1,6 +1,6 @@
 import { once } from 'node:events'
 import { styleText } from 'node:util'
-import { type WireText, wireBytes, wireReadable } from '../daemon/protocol.ts'
+import { type WireText, wireBytes, wireReadable } from '../form/wire.ts'
 
 /** Writes to standard output and waits while its reader is slow. */
 export async function write(data: string | Uint8Array): Promise<void> {

@@ -1,6 +1,7 @@
 import { accessSync, constants, readdirSync } from 'node:fs'
 import { homedir, hostname } from 'node:os'
 import { delimiter, join } from 'node:path'
+import { findInstance } from '../daemon/instance.ts'
 import { style } from './output.ts'
 import { packageFile } from './version.ts'
 
@@ -10,6 +11,7 @@ export function tour(mount: string): string {
   const host = `${tree}/${quoted(hostDirectory(mount))}`
   const cosmos = onPath('cosmos') ? 'cosmos' : short(ownPath())
   const work = `${tree}/work`
+  const home = short(findInstance().home)
   const steps: [string, ...string[]][] = [
     ['This host, and the working cosm:', `ls -A ${tree}`],
     ['Its root file system:', `ls -l ${host}/etc | head -5`],
@@ -25,6 +27,19 @@ export function tour(mount: string): string {
       `ls ${work} | head -5`,
       `cat ${work}:layers`,
       `${cosmos} unbind ${work}`,
+    ],
+    [
+      "A library's function, as a command and as a file:",
+      `${cosmos} call libm.so.6 'double cos(double x)' 0`,
+      `${tree}/.cosm/lib/libm.so.6/cos 0`,
+    ],
+    [
+      'A VM of one Python file, and a program for it:',
+      `cp -r ${short(packageFile('examples/vm-python'))} ${home}/vm/python`,
+      `echo 'print("hello from a warm Python")' > ${home}/bin/hello.py`,
+      `${tree}/.cosm/bin/hello.py`,
+      `${cosmos} vm accepts ${tree}/.cosm/bin/hello.py`,
+      `${cosmos} run list`,
     ],
     ['How it is:', `${cosmos} status`],
   ]

@@ -1,9 +1,12 @@
+import { thisHost } from '../cef/host.ts'
+import { launcherLine } from '../cef/launcher.ts'
 import { openDatabase } from '../cosmosdb/database.ts'
 import { LayersStore } from '../cosmosdb/layers-store.ts'
 import { Keep } from '../frame/keep.ts'
 import { mapStateMemory, type StateMemory } from '../frame/state-memory.ts'
 import { AccessTree } from '../frame/tree.ts'
 import { ProgramsLayer } from '../source/programs.ts'
+import { VmDefinitions } from '../vm/definitions.ts'
 import { KEEP_RECEIVE_FD, KEEP_SEND_FD, STATE_FD } from './handover.ts'
 import type { TreePlaces } from './tree-requests.ts'
 
@@ -19,7 +22,19 @@ export function buildTree(places: TreePlaces): { tree: AccessTree; memory: State
     memory,
     keep: new Keep(KEEP_SEND_FD, KEEP_RECEIVE_FD),
     store: new LayersStore(openDatabase(places.database)),
-    places: { home: places.home, root: places.root, shipped: places.shipped, programs },
+    places: {
+      home: places.home,
+      root: places.root,
+      shipped: places.shipped,
+      state: places.state,
+      runs: places.runs,
+      programs,
+    },
+    executables: {
+      vms: new VmDefinitions([places.home, '/.cosm', places.shipped, places.state]),
+      host: thisHost(),
+      launcherLine: launcherLine(places.controlSocket, places.launcher),
+    },
     hostDirectory: places.hostDirectory,
   })
   return { tree, memory }

@@ -1,6 +1,8 @@
 import { readFileSync } from 'node:fs'
 import { createConnection, type Socket } from 'node:net'
 import { CosmosError } from '../errors.ts'
+import { decodePayload, encodeFrame, FrameReader, isMap, protocolError } from '../form/msgpack.ts'
+import { fromWireError } from '../form/wire.ts'
 import {
   type Answer,
   type CallName,
@@ -10,16 +12,7 @@ import {
   type WireArguments,
 } from './handlers.ts'
 import type { Instance } from './instance.ts'
-import {
-  type ClientMessage,
-  decodePayload,
-  encodeFrame,
-  FrameReader,
-  fromWireError,
-  isMap,
-  PROTOCOL_VERSION,
-  protocolError,
-} from './protocol.ts'
+import { type ClientMessage, PROTOCOL_VERSION } from './protocol.ts'
 import { readRecord } from './record.ts'
 
 /** How long a daemon that is being replaced is waited for. */
@@ -151,7 +144,7 @@ interface Pending {
   wake: (() => void) | undefined
 }
 
-/** One connection. */
+/** One connection. It keeps its process from ending only as long as an answer is waited for. */
 class Wire {
   /** Why nothing more comes. */
   lost: CosmosError | undefined
@@ -190,6 +183,7 @@ class Wire {
     const id = ++this.#lastId
     const pending: Pending = { answers: [], done: false, failure: undefined, wake: undefined }
     this.#pending.set(id, pending)
+    this.#socket.ref()
     this.#write({ id, op, args })
     try {
       for (;;) {
@@ -207,6 +201,7 @@ class Wire {
       this.#pending.delete(id)
       this.#flow()
       if (!pending.done) this.#write({ id, cancel: true })
+      if (this.#pending.size === 0) this.#socket.unref()
     }
   }
 
@@ -235,6 +230,7 @@ class Wire {
           'cosmos reload',
         )
       this.#heard = true
+      if (this.#pending.size === 0) this.#socket.unref()
       this.#greeted()
       return
     }

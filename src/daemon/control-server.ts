@@ -2,19 +2,12 @@ import { chmodSync, lstatSync, renameSync, rmSync } from 'node:fs'
 import { createServer, type Server, type Socket } from 'node:net'
 import { dirname, join } from 'node:path'
 import { CosmosError } from '../errors.ts'
+import { decodePayload, encodeFrame, FrameReader, isMap, protocolError } from '../form/msgpack.ts'
+import { toWireError } from '../form/wire.ts'
 import { getsockopt } from '../os/libc.ts'
 import { allocateNative } from '../os/memory.ts'
 import { type ControlHandlers, dispatch, isOperation, OPERATIONS, type PeerCredentials } from './handlers.ts'
-import {
-  decodePayload,
-  encodeFrame,
-  FrameReader,
-  isMap,
-  PROTOCOL_VERSION,
-  protocolError,
-  type ServerMessage,
-  toWireError,
-} from './protocol.ts'
+import { PROTOCOL_VERSION, type ServerMessage } from './protocol.ts'
 
 /** Requests that one connection may have at hand. */
 const MAX_REQUESTS = 64
@@ -161,7 +154,11 @@ class Connection {
         throw new CosmosError('ENOSYS', describe(op), 'is no operation of this daemon', 'cosmos reload')
       this.#requests.set(id, canceller)
       const { signal } = canceller
-      const answer = dispatch(this.#handlers, op, args, { signal, peer: this.#peer })
+      const answer = dispatch(this.#handlers, op, args, {
+        signal,
+        peer: this.#peer,
+        onClose: (callback) => this.#onClose(callback),
+      })
       if (!OPERATIONS[op].stream) {
         const ok = await unlessAborted(answer as Promise<unknown>, signal)
         await this.#send({ id, ok }, () => this.#requests.delete(id))
@@ -228,6 +225,11 @@ class Connection {
     this.#socket.removeAllListeners('data')
     this.#socket.resume()
     this.end()
+  }
+
+  #onClose(callback: () => void): void {
+    if (this.#socket.destroyed) callback()
+    else this.#socket.once('close', callback)
   }
 
   #cancelAll(): void {

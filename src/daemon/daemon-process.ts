@@ -1,9 +1,9 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
+import type { WireError } from '../form/wire.ts'
 import type { ToDaemon, ToSupervisor } from './handover.ts'
 import { FUSE_FD, IPC_FD, KEEP_RECEIVE_FD, KEEP_SEND_FD, STATE_FD, type StartMessage } from './handover.ts'
 import type { Inheritance } from './inheritance.ts'
-import type { WireError } from './protocol.ts'
 
 /** The program of a daemon; also how a daemon's process is known by its command line. */
 export const DAEMON_PROGRAM = fileURLToPath(new URL('./main.ts', import.meta.url))

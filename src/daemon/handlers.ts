@@ -1,5 +1,7 @@
 import { CosmosError } from '../errors.ts'
-import { fromWire, isMap, type WireText } from './protocol.ts'
+import { isMap } from '../form/msgpack.ts'
+import { fromWire, type WireText } from '../form/wire.ts'
+import type { RunExit } from '../vm/runs.ts'
 
 /**
  * What the daemon answers on its control socket: one method an operation. Paths and names come as text with one
@@ -16,6 +18,23 @@ export interface ControlHandlers {
   bind(args: BindArguments, context: RequestContext): Promise<BindResult>
   unbind(args: PathArguments, context: RequestContext): Promise<BindResult>
   binds(args: NoArguments, context: RequestContext): Promise<BindEntry[]>
+  /** Which VM executes what lies at a path, and how. The run is over when the client's connection is. */
+  launch(args: LaunchArguments, context: RequestContext): Promise<LaunchResult>
+  /** The launcher tells how the program ended. */
+  ran(args: RanArguments, context: RequestContext): Promise<Record<string, never>>
+  /** Where the functions of a library are called. The client's connection holds the VM's session. */
+  dlopen(args: PathArguments, context: RequestContext): Promise<DlopenResult>
+  /** How a process of a VM ended. */
+  obituary(args: ObituaryArguments, context: RequestContext): Promise<ObituaryResult>
+  /** Every VM, and what it is at. */
+  vms(args: NoArguments, context: RequestContext): Promise<VmReport[]>
+  /** What each VM says to an executable. */
+  accepts(args: PathArguments, context: RequestContext): Promise<AcceptsResult>
+  /** Ends the processes of a VM; what they run is ended. */
+  restartVm(args: NameArguments, context: RequestContext): Promise<Record<string, never>>
+  /** Result frames, the oldest first. */
+  runs(args: NoArguments, context: RequestContext): Promise<RunReport[]>
+  run(args: NameArguments, context: RequestContext): Promise<RunDetails>
   /** Answers who is busy; then the mount goes, lazily where it is busy, and the daemon ends. */
   down(args: DownArguments, context: RequestContext): Promise<DownResult>
   /** Answers before the daemon ends, or after the next has taken over. */
@@ -31,6 +50,8 @@ export interface RequestContext {
   readonly signal: AbortSignal
   /** The client's process, as the kernel says; undefined where the system cannot tell. */
   readonly peer: PeerCredentials | undefined
+  /** Calls back once when the client's connection is closed, after the answer too. */
+  onClose(callback: () => void): void
 }
 
 /** struct ucred of the client (unix(7), SO_PEERCRED). */
@@ -59,6 +80,24 @@ interface BindArguments extends PathArguments {
   kind: BindKind
   /** What is merged at `path`, nearest first. */
   urls: BytesText[]
+}
+export interface LaunchArguments extends PathArguments {
+  /** A query string: `vm=NAME`, `record=1`, `lend=DIR`. */
+  options: string
+  argv: BytesText[]
+  /** `KEY=value`; empty where it is not to be recorded. */
+  env: BytesText[]
+}
+interface RanArguments {
+  run: string
+  exit: RunExit
+}
+interface ObituaryArguments {
+  vm: string
+  pid: number
+}
+interface NameArguments {
+  name: string
 }
 interface DownArguments {
   /** Detach at once: do not wait for requests at hand nor look who is busy. */
@@ -90,6 +129,71 @@ interface MountStatus {
 interface VmStatus {
   name: string
   state: string
+}
+export interface VmReport extends VmStatus {
+  /** Where its profile lies. */
+  directory: WireText
+  description: string
+  kinds: string[]
+  pids: number[]
+  /** Sessions now, and all so far. */
+  sessions: number
+  launches: number
+  restarts: number
+  /** Whether the link `.cosm/default/vm` names it. */
+  default: boolean
+}
+interface LaunchResult {
+  vm: string
+  /** Where the VM's session is had. */
+  socket: WireText
+  run: string
+  route: WireRoute
+  /** Where the streams are recorded, and how many bytes of each. */
+  record?: { directory: WireText; limit: number }
+}
+/** What the VM is told (docs/vm-protocol.md). */
+export interface WireRoute {
+  path: WireText
+  payload: WireText
+  kind: string
+  interpreter?: WireText
+  interpreterArguments?: WireText[]
+  library?: WireText
+  prototype?: string
+  lend?: [WireText, WireText][]
+  modules?: WireText[]
+  limits?: { seconds?: number; memory?: number }
+}
+/** An exit code, or the number and the name of a signal. */
+type ObituaryResult = { code: number } | { signal: number; name: string }
+interface DlopenResult {
+  vm: string
+  socket: WireText
+  library: WireText
+  /** C prototypes that are known of its functions. */
+  prototypes: string[]
+}
+export interface AcceptsResult {
+  path: WireText
+  kind: string
+  /** The one that would run it; missing where none does. */
+  chosen?: string
+  verdicts: { vm: string; accepts: boolean; reason?: string }[]
+}
+export interface RunReport {
+  id: string
+  argv: WireText[]
+  cwd: WireText
+  vm: string
+  since: number
+  /** `0`, `signal 15`, `lost: why`; missing while it runs. */
+  exit?: string
+}
+export interface RunDetails extends RunReport {
+  path: WireText
+  directory: WireText
+  env?: WireText[]
 }
 interface PeerStatus {
   id: string
@@ -198,6 +302,15 @@ export interface WireArguments {
   bind: { kind: BindKind; urls: WireText[]; path: WireText; cwd: WireText }
   unbind: { path: WireText; cwd: WireText }
   binds: NoArguments
+  launch: { path: WireText; cwd: WireText; options?: string; argv?: WireText[]; env?: WireText[] }
+  ran: { run: string; exit: RunExit }
+  dlopen: { path: WireText; cwd: WireText }
+  obituary: { vm: string; pid: number }
+  vms: NoArguments
+  accepts: { path: WireText; cwd: WireText }
+  restartVm: { name: string }
+  runs: NoArguments
+  run: { name: string }
   down: { force?: boolean }
   reload: NoArguments
 }
@@ -227,6 +340,15 @@ export const OPERATIONS: { readonly [O in OperationName]: OperationRow } = {
   bind: { repeatable: false, stream: false },
   unbind: { repeatable: false, stream: false },
   binds: { repeatable: true, stream: false },
+  launch: { repeatable: false, stream: false },
+  ran: { repeatable: false, stream: false },
+  dlopen: { repeatable: false, stream: false },
+  obituary: { repeatable: false, stream: false },
+  vms: { repeatable: true, stream: false },
+  accepts: { repeatable: true, stream: false },
+  restartVm: { repeatable: false, stream: false },
+  runs: { repeatable: true, stream: false },
+  run: { repeatable: true, stream: false },
   down: { repeatable: false, stream: false },
   reload: { repeatable: false, stream: false },
 }
@@ -247,12 +369,16 @@ export function dispatch(
   switch (operation) {
     case 'status':
     case 'binds':
+    case 'vms':
+    case 'runs':
     case 'reload':
       return handlers[operation]({}, context)
     case 'inspect':
     case 'list':
     case 'read':
     case 'unbind':
+    case 'dlopen':
+    case 'accepts':
       return handlers[operation]({ path: from.path('path'), cwd: from.path('cwd') }, context)
     case 'which':
       return handlers.which({ name: from.path('name'), cwd: from.path('cwd') }, context)
@@ -266,6 +392,24 @@ export function dispatch(
         { kind: from.kind('kind'), urls: from.paths('urls'), path: from.path('path'), cwd: from.path('cwd') },
         context,
       )
+    case 'launch':
+      return handlers.launch(
+        {
+          path: from.path('path'),
+          cwd: from.path('cwd'),
+          options: from.word('options', ''),
+          argv: from.texts('argv'),
+          env: from.texts('env'),
+        },
+        context,
+      )
+    case 'ran':
+      return handlers.ran({ run: from.word('run'), exit: from.exit('exit') }, context)
+    case 'obituary':
+      return handlers.obituary({ vm: from.word('vm'), pid: from.number('pid') }, context)
+    case 'restartVm':
+    case 'run':
+      return handlers[operation]({ name: from.word('name') }, context)
     case 'down':
       return handlers.down({ force: from.flag('force') }, context)
   }
@@ -304,6 +448,35 @@ class ArgumentReader {
     const value = this.#fields[name]
     if (value !== 'bind' && value !== 'cascade') throw this.#wrong(name, 'bind or cascade')
     return value
+  }
+
+  word(name: string, otherwise?: string): string {
+    const value = this.#fields[name] ?? otherwise
+    if (typeof value !== 'string') throw this.#wrong(name, 'text')
+    return value
+  }
+
+  number(name: string): number {
+    const value = this.#fields[name]
+    if (typeof value !== 'number' || !Number.isInteger(value)) throw this.#wrong(name, 'a whole number')
+    return value
+  }
+
+  /** A list of any texts; empty where there is none. */
+  texts(name: string): BytesText[] {
+    const list = this.#fields[name] ?? []
+    if (!Array.isArray(list)) throw this.#wrong(name, 'a list')
+    return list.map((item: unknown) => {
+      if (typeof item !== 'string' && !(item instanceof Uint8Array)) throw this.#wrong(name, 'texts or bytes')
+      return fromWire(item)
+    })
+  }
+
+  exit(name: string): RunExit {
+    const value = this.#fields[name]
+    if (isMap(value) && typeof value.code === 'number') return { code: value.code }
+    if (isMap(value) && typeof value.signal === 'number') return { signal: value.signal }
+    throw this.#wrong(name, 'a code or a signal')
   }
 
   #text(name: string, value: unknown): BytesText {

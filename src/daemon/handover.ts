@@ -1,4 +1,4 @@
-import type { WireError } from './protocol.ts'
+import type { WireError } from '../form/wire.ts'
 
 /**
  * What passes between the supervisor and a daemon. The supervisor spawns a daemon with these descriptors;

@@ -1,20 +1,25 @@
 import { existsSync } from 'node:fs'
 import { flushCompileCache } from 'node:module'
 import { hostname } from 'node:os'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { packageVersion } from '../cli/version.ts'
 import { describeError } from '../errors.ts'
+import { toWire, toWireError } from '../form/wire.ts'
 import { toBytesText } from '../frame/paths.ts'
+import { VmRegistry } from '../vm/registry.ts'
+import { Runs } from '../vm/runs.ts'
+import { launcherLink, prepareState } from '../vm/state-files.ts'
 import { findBusy } from './busy.ts'
 import { readConfiguration } from './configuration.ts'
 import { ControlServer } from './control-server.ts'
 import type { ControlHandlers } from './handlers.ts'
 import type { StartMessage, ToDaemon, ToSupervisor } from './handover.ts'
 import { findInstance, prepareInstance } from './instance.ts'
-import { toWire, toWireError } from './protocol.ts'
 import { TreeClient } from './tree-client.ts'
 import { treeHandlers } from './tree-handlers.ts'
 import type { TreeAsker, TreeEvents, TreePlaces } from './tree-requests.ts'
+import { vmHandlers } from './vm-handlers.ts'
 
 /**
  * The daemon's main thread: what waits (control socket). The tree thread owns the tree. It is spawned by the
@@ -37,7 +42,8 @@ process.on('message', (message: ToDaemon) => {
 // Ctrl-C in the terminal reaches the whole process group; the supervisor decides what it means.
 process.on('SIGINT', () => {})
 process.on('SIGTERM', () => tell({ type: 'down' }))
-// It is for this process and its threads, not for programs that it starts.
+// It is for this process, its threads and its VMs, not for programs that they start.
+const compileCache = process.env.NODE_COMPILE_CACHE
 delete process.env.NODE_COMPILE_CACHE
 prepareInstance(instance)
 
@@ -64,6 +70,7 @@ kernelTree.loaded.then(() => tell({ type: 'loaded' }))
 
 async function start(message: StartMessage): Promise<void> {
   served = message
+  prepareState(instance.runtime)
   const places = treePlaces(message)
   if (message.driver === 'kernel') {
     tree = kernelTree
@@ -87,6 +94,10 @@ function treePlaces(message: StartMessage): TreePlaces {
     hostDirectory: toBytesText(`me@${hostname()}`),
     pathDirectories: programDirectories(message.mount).map(toBytesText),
     shipped: toBytesText(shipped),
+    state: toBytesText(join(instance.runtime, 'cosm')),
+    runs: toBytesText(join(instance.state, 'run')),
+    controlSocket: instance.controlSocket,
+    launcher: launcherLink(instance.runtime),
     program: toBytesText(packagePath('bin/cosmos')),
   }
 }
@@ -95,8 +106,16 @@ async function listen(passthrough: boolean): Promise<void> {
   if (!tree || !served) throw new Error('nothing is served yet')
   const client = tree
   const message = served
+  const registry = new VmRegistry(instance.runtime)
   const handlers: ControlHandlers = {
     ...treeHandlers(client, toBytesText(message.mount)),
+    ...vmHandlers({
+      tree: client,
+      mount: toBytesText(message.mount),
+      registry,
+      runs: new Runs(join(instance.state, 'run')),
+      compileCache,
+    }),
     async status() {
       return {
         pid: process.pid,
@@ -105,7 +124,7 @@ async function listen(passthrough: boolean): Promise<void> {
         version,
         since: startedAt,
         mounts: [{ path: toWire(toBytesText(message.mount)), driver: message.driver, passthrough }],
-        vms: [],
+        vms: registry.names().map((name) => ({ name, state: registry.status(name)?.state ?? 'stopped' })),
         peers: [],
         frames: await client.ask('frames'),
         log: toWire(toBytesText(instance.log)),

@@ -1,8 +1,8 @@
 import { readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import type { WireError } from '../form/wire.ts'
 import type { DriverName } from './handover.ts'
 import type { Instance } from './instance.ts'
-import type { WireError } from './protocol.ts'
 
 /** What the supervisor writes down of a running instance, in its runtime directory. */
 export interface InstanceRecord {

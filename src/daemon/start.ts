@@ -9,10 +9,10 @@ import { unmountFuse } from '../../mount/kernel/mounting.ts'
 import { COSMOS_TYPE, cosmosMountOf, mountOf, readMountinfo } from '../../mount/mountinfo.ts'
 import { removeMountPoint, resolveMountPoint } from '../../mount/mountpoint.ts'
 import { CosmosError } from '../errors.ts'
+import { fromWireError } from '../form/wire.ts'
 import type { DriverName } from './handover.ts'
 import { type Instance, prepareInstance } from './instance.ts'
 import { isLocked, waitForLock } from './lock.ts'
-import { fromWireError } from './protocol.ts'
 import {
   EXIT_LOCKED,
   type InstanceRecord,

@@ -6,13 +6,13 @@ import { isConnected, unmountFuse } from '../../mount/kernel/mounting.ts'
 import { cosmosMountOf, readMountinfo } from '../../mount/mountinfo.ts'
 import { type MountPoint, prepareMountPoint, removeMountPoint } from '../../mount/mountpoint.ts'
 import { CosmosError } from '../errors.ts'
+import type { WireError } from '../form/wire.ts'
 import { findBusy } from './busy.ts'
 import { CrashPolicy } from './crash-policy.ts'
 import { DaemonProcess, type Exit } from './daemon-process.ts'
 import type { ReadyMessage, ToSupervisor } from './handover.ts'
 import { closeInheritance, type Inheritance, openInheritance } from './inheritance.ts'
 import type { Instance } from './instance.ts'
-import type { WireError } from './protocol.ts'
 import {
   type InstanceRecord,
   type StartReport,

@@ -1,9 +1,10 @@
 import { close, read as readFile } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
+import { toWire } from '../form/wire.ts'
 import type { NodeDescription, Place } from '../frame/queries.ts'
 import { S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFSOCK } from '../os/constants.ts'
 import type { ControlHandlers, ListEntry, NodeAttributes, NodeType, PathArguments } from './handlers.ts'
-import { toWire } from './protocol.ts'
 import type { TreeAsker } from './tree-requests.ts'
 
 const readDescriptor = promisify(readFile)
@@ -11,6 +12,8 @@ const closeDescriptor = promisify(close)
 /** Entries of a listing that are looked at in one go, so that the tree thread is never held long. */
 const BATCH = 1024
 const CHUNK = 256 * 1024
+/** A notification may wait for a lock that some slow request holds. */
+const TELL_PATIENCE_MS = 1000
 
 /** The control socket's operations that the tree answers. */
 export type TreeHandlers = Pick<
@@ -78,10 +81,12 @@ export function treeHandlers(tree: TreeAsker, mount: string): TreeHandlers {
     },
     async bind(args) {
       const bound = await tree.ask('bind', place(args), args.kind, args.urls)
+      await untilTold(tree)
       return { path: toWire(bound.path), layers: bound.layers.map(toWire) }
     },
     async unbind(args) {
       const left = await tree.ask('unbind', place(args))
+      await untilTold(tree)
       return { path: toWire(left.path), layers: left.layers.map(toWire) }
     },
     async binds() {
@@ -93,6 +98,12 @@ export function treeHandlers(tree: TreeAsker, mount: string): TreeHandlers {
       }))
     },
   }
+}
+
+/** What was changed shows to whoever looks next: the kernel is told by another thread, in its time. */
+async function untilTold(tree: TreeAsker): Promise<void> {
+  const deadline = performance.now() + TELL_PATIENCE_MS
+  while (performance.now() < deadline && !(await tree.ask('isTold'))) await sleep(1)
 }
 
 function attributesOf(found: NodeDescription): NodeAttributes {

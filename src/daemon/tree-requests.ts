@@ -1,4 +1,5 @@
 import type { TreeCore } from '../frame/core.ts'
+import { accepts, library, route, vms, type Wanted } from '../frame/execution.ts'
 import {
   bind,
   entries,
@@ -22,7 +23,13 @@ export interface TreeRequests {
   bind(place: Place, kind: 'bind' | 'cascade', urls: string[]): ReturnType<typeof bind>
   unbind(place: Place): ReturnType<typeof unbind>
   binds(): ReturnType<TreeCore['store']['binds']>
+  route(place: Place, wanted: Wanted): ReturnType<typeof route>
+  accepts(place: Place): ReturnType<typeof accepts>
+  vms(): ReturnType<typeof vms>
+  library(place: Place): ReturnType<typeof library>
   frames(): number
+  /** Whether the kernel knows of all changes. */
+  isTold(): boolean
 }
 export type TreeRequestName = keyof TreeRequests
 
@@ -57,7 +64,12 @@ export function answerTreeRequests(core: TreeCore): TreeRequests {
     bind: (place, kind, urls) => bind(core, place, kind, urls),
     unbind: (place) => unbind(core, place),
     binds: () => core.store.binds(),
+    route: (place, wanted) => route(core, place, wanted),
+    accepts: (place) => accepts(core, place),
+    vms: () => vms(core),
+    library: (place) => library(core, place),
     frames: () => core.frames.live,
+    isTold: () => core.services.invalidate.idle,
   }
 }
 
@@ -88,6 +100,12 @@ export interface TreePlaces {
   /** Name of this host's directory in the root. */
   readonly hostDirectory: string
   readonly pathDirectories: string[]
+  /** What the daemon shows of itself, and the result frames. */
+  readonly state: string
+  readonly runs: string
+  /** The control socket; no path of the tree. */
+  readonly controlSocket: string
+  readonly launcher: string
   /** The cosm that ships with the package, and the `cosmos` program itself. */
   readonly shipped: string
   readonly program: string

@@ -1,11 +1,12 @@
 /**
- * `npm run bench`: this project beside raw ext4, bindfs and mergerfs, in one run, as ratios.
+ * `npm run bench`: this project beside raw ext4, bindfs and mergerfs, and beside plain spawn, in one run, as ratios.
  * Absolute times say little on a shared machine, so each round measures every place in turn (A B C A B C …)
  * and a figure is the median over the rounds of the ratios within a round.
  */
 import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { killAll, run, Undo } from './children.ts'
+import { executableFigures } from './executables.ts'
 import { bare, compared, type Figure, median, type Samples, table } from './figures.ts'
 import { type Measure, measures, userMeasures } from './measures.ts'
 import { memoryGoals, million } from './million.ts'
@@ -63,7 +64,9 @@ async function main(): Promise<void> {
       help: { type: 'boolean', short: 'h', default: false },
     },
   })
-  const names = [...measures, ...userMeasures].map((measure) => measure.name).concat('ready', 'million')
+  const names = [...measures, ...userMeasures]
+    .map((measure) => measure.name)
+    .concat('ready', 'executables', 'million')
   if (values.help) return console.log(help)
   if (values.list) return console.log(names.join('\n'))
   const only = values.only?.flatMap((name) => name.split(','))
@@ -135,6 +138,10 @@ async function measureAll(undo: Undo, settings: Settings): Promise<Figure[]> {
   }
 
   if (wants('ready')) await told(say, 'ready', async () => figures.push(await ready(bench, settings)))
+  if (wants('executables'))
+    await told(say, 'executables', async () =>
+      figures.push(...(await executableFigures(bench.probe, settings.rounds, say))),
+    )
   if (wants('million')) {
     await told(say, 'million', async () => {
       const memory = await million(bench, program)

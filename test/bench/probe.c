@@ -9,6 +9,7 @@
  *   probe write  DIR FILE MIB             sequential, 128 KiB a call, open to close; the file is removed after
  *   probe create DIR CYCLES               create, write 1 KiB, close, unlink
  *   probe exec   DIR PROGRAM TIMES        vfork, execve, wait
+ *   probe spawn  DIR TIMES PROGRAM ARG... posix_spawn and wait, each by itself; the median
  *   probe tree   DIR DIRS FILES BYTES     makes the tree (not a measurement)
  *   probe chill  DIR                      lets go of the cached pages of every directory (posix_fadvise)
  */
@@ -16,6 +17,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -114,6 +116,16 @@ static void spawn(char *program) {
   if (waitpid(pid, &status, 0) < 0 || status) die("exec");
 }
 
+static double spawn_once(char **argv) {
+  pid_t pid;
+  int status;
+  double start = now();
+  errno = posix_spawn(&pid, argv[0], NULL, NULL, argv, environ);
+  if (errno) die(argv[0]);
+  if (waitpid(pid, &status, 0) < 0 || status) die("spawn");
+  return now() - start;
+}
+
 int main(int argc, char **argv) {
   if (argc < 3 || chdir(argv[2])) die(argc < 3 ? "usage" : argv[2]);
   const char *command = argv[1];
@@ -167,6 +179,11 @@ int main(int argc, char **argv) {
     double start = now();
     for (int i = 0; i < times; i++) spawn(argv[3]);
     printf("%.9f\n", now() - start);
+  } else if (!strcmp(command, "spawn") && argc >= 5) {
+    int times = NUMBER(0);
+    double taken[times];
+    for (int i = 0; i < times; i++) taken[i] = spawn_once(argv + 4);
+    printf("%.9f\n", median(taken, times));
   } else if (IS("tree", 3)) {
     char name[32];
     for (int d = 0; d < NUMBER(0); d++) {

@@ -5,10 +5,10 @@ import { dirname, join } from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
 import { ControlClient } from '../../src/daemon/client.ts'
 import { ControlServer } from '../../src/daemon/control-server.ts'
-import { decodePayload, encodeFrame, FrameReader } from '../../src/daemon/protocol.ts'
 import { CosmosError } from '../../src/errors.ts'
+import { decodePayload, encodeFrame, FrameReader } from '../../src/form/msgpack.ts'
 import { checkout } from '../support/instance.ts'
-import { type MemoryDaemon, startMemoryDaemon } from './memory-daemon.ts'
+import { type MemoryDaemon, noHandlers, startMemoryDaemon } from './memory-daemon.ts'
 import { run } from './run.ts'
 
 const closing: (() => unknown)[] = []
@@ -233,20 +233,8 @@ describe('a daemon that is not there', () => {
 })
 
 function replacement(): Parameters<typeof ControlServer.listen>[1] {
-  const never = (): never => {
-    throw new CosmosError('ENOSYS', 'test', 'is not here')
-  }
   return {
-    status: never,
-    inspect: never,
-    which: never,
-    list: never,
-    read: never,
-    bind: never,
-    unbind: never,
-    binds: never,
-    down: never,
-    reload: never,
+    ...noHandlers(),
     lookup: async ({ path }) => ({ path, kind: 'next', stages: [] }),
   }
 }

@@ -2,10 +2,10 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { ControlServer } from '../../src/daemon/control-server.ts'
-import type { ControlHandlers, ListEntry } from '../../src/daemon/handlers.ts'
+import { type ControlHandlers, type ListEntry, OPERATIONS } from '../../src/daemon/handlers.ts'
 import { findInstance, type Instance, prepareInstance } from '../../src/daemon/instance.ts'
-import { toWire } from '../../src/daemon/protocol.ts'
 import { CosmosError } from '../../src/errors.ts'
+import { toWire } from '../../src/form/wire.ts'
 
 /** Support: a control server over a directory in memory, in an instance of its own. */
 export interface MemoryDaemon {
@@ -63,7 +63,7 @@ function memoryHandlers(instance: Instance, files: Map<string, Buffer>, aborted:
   const binds = new Map<string, { kind: 'bind' | 'cascade'; layers: string[] }>()
   const find = (path: string): Buffer => {
     const found = files.get(path)
-    if (!found) throw new CosmosError('ENOENT', Buffer.from(path, 'latin1').toString(), 'ENOENT')
+    if (!found) throw CosmosError.fromErrno(-2, Buffer.from(path, 'latin1').toString())
     return found
   }
   const entry = (name: string, bytes: Buffer): ListEntry => ({
@@ -78,6 +78,7 @@ function memoryHandlers(instance: Instance, files: Map<string, Buffer>, aborted:
     gid: 0,
   })
   return {
+    ...noHandlers(),
     async status() {
       return {
         pid: process.pid,
@@ -114,7 +115,7 @@ function memoryHandlers(instance: Instance, files: Map<string, Buffer>, aborted:
     async *list({ path }) {
       if (path !== '/' && path !== '.') {
         find(path)
-        throw new CosmosError('ENOTDIR', path, 'ENOTDIR')
+        throw CosmosError.fromErrno(-20, path)
       }
       for (const [name, bytes] of files) yield [entry(name, bytes)]
     },
@@ -150,4 +151,13 @@ function memoryHandlers(instance: Instance, files: Map<string, Buffer>, aborted:
       return { pid: 0, former: process.pid }
     },
   }
+}
+
+/** Handlers that answer every operation ENOSYS. */
+export function noHandlers(): ControlHandlers {
+  const never = (): never => {
+    throw new CosmosError('ENOSYS', 'test', 'is not here')
+  }
+  const all = Object.fromEntries(Object.keys(OPERATIONS).map((name) => [name, never]))
+  return all as unknown as ControlHandlers
 }

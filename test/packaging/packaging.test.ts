@@ -11,6 +11,8 @@ const root = fileURLToPath(new URL('../..', import.meta.url))
 const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
 const folder = mkdtempSync(join(tmpdir(), 'cosmos-packaging-'))
 const pinned = dirname(process.execPath)
+/** A registry that does not answer fails the test and does not hold it up for ever. */
+const NPM_PATIENCE_MS = 240_000
 
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
 
@@ -45,13 +47,14 @@ describe('installed from its tarball', () => {
   const cosmos = join(prefix, 'bin/cosmos')
 
   beforeAll(() => {
-    const quiet = ['--silent', '--no-audit', '--no-fund', '--prefer-offline']
-    const npm = (args: string[], cwd: string) => execFileSync('npm', args, { cwd, env: shellOf(pinned) })
+    const quiet = ['--silent', '--no-audit', '--no-fund', '--prefer-offline', '--fetch-timeout=60000']
+    const npm = (args: string[], cwd: string) =>
+      execFileSync('npm', args, { cwd, env: shellOf(pinned), timeout: NPM_PATIENCE_MS })
     npm(['pack', '--silent', '--pack-destination', folder], root)
     const tarball = readdirSync(folder).find((name) => name.endsWith('.tgz'))
     expect(tarball).toBeDefined()
     npm(['install', '--global', '--prefix', prefix, ...quiet, join(folder, String(tarball))], folder)
-  })
+  }, 2 * NPM_PATIENCE_MS)
 
   test('runs where Node is new enough', () => {
     const { stdout, stderr, status } = run(cosmos, ['--version'], shellOf(pinned))

@@ -7,7 +7,7 @@ import { json, line, shown, style, table } from '../output.ts'
 
 /** `cosmos inspect` */
 export const command: CliCommand = {
-  summary: 'show the access frame of a path: inode, dcel, production instruction, layers',
+  summary: 'show the access frame of a path: inode, dcel, production instruction, layers, profile, VMs',
   rank: 4,
   examples: ['cosmos inspect ~/cosmos/.cosm/bin', 'cosmos inspect --json .cosm/etc | jq .layers'],
   configure(command) {
@@ -53,7 +53,8 @@ async function print(found: InspectResult): Promise<void> {
       `${shown(layer.path)} (${layer.kind}${layer.local ? ', local' : ''})`,
     ])
   for (const [name, value] of Object.entries(found.properties))
-    if (!SHOWN.has(name)) rows.push([`:${name}`, value])
+    if (!SHOWN.has(name))
+      for (const [i, text] of value.split('\n').entries()) rows.push([i === 0 ? `:${name}` : '', text])
   await line(style('bold', shown(found.path)))
   await line(table(rows).trimEnd())
 }

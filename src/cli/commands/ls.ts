@@ -1,7 +1,7 @@
 import type { ControlClient } from '../../daemon/client.ts'
 import type { ListEntry } from '../../daemon/handlers.ts'
-import { type WireText, wireBytes } from '../../daemon/protocol.ts'
 import { CosmosError } from '../../errors.ts'
+import { type WireText, wireBytes } from '../../form/wire.ts'
 import type { CliCommand } from '../command.ts'
 import { argument, withDaemon, workingDirectory } from '../daemon.ts'
 import { eachReported } from '../errors.ts'
