@@ -21,6 +21,7 @@ import { delimiter, dirname, join } from 'node:path'
 import { arch, argv, env, getuid, platform } from 'node:process'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
+import { buildLauncher } from './build-launcher.mjs'
 import { inRoot, node, root, run } from './support.mjs'
 
 const say = (line) => console.log(`setup: ${line}`)
@@ -35,6 +36,7 @@ export async function setup() {
     await installNode()
     await checkNativeParts()
     await installFuse()
+    await makeLauncher()
     linkCommand()
     return true
   } catch (error) {
@@ -218,6 +220,12 @@ async function installFuse3() {
   const { code, output } = await run('apt-get', install, quiet)
   if (code === 0) say('installed fuse3')
   else say(`fuse3 could not be installed, only root can mount; apt-get said:\n${lastLines(output)}`)
+}
+
+async function makeLauncher() {
+  const outcome = await buildLauncher()
+  if (outcome === 'built') say('compiled the launcher')
+  else if (outcome !== 'kept') say(`the launcher is the slower one in Node, since ${outcome}`)
 }
 
 /** npm links the commands of dependencies only; in a checkout the project's own one belongs there too. */
