@@ -55,8 +55,17 @@ export class Table {
     return new CosmosError('EINVAL', this.#file, `\`${this.#prefix}${key}\` ${why}`)
   }
 
+  /** Its keys, in the order of the text. */
+  keys(): string[] {
+    return [...this.#values.keys()]
+  }
+
   has(key: string): boolean {
     return this.#values.has(key)
+  }
+
+  isList(key: string): boolean {
+    return Array.isArray(this.#values.get(key))
   }
 
   text(key: string): string | undefined {

@@ -1,0 +1,35 @@
+import { expect, test } from 'vitest'
+import { toBytesText } from '../../src/frame/paths.ts'
+import { parseAliases } from '../../src/lookup/aliases.ts'
+
+test('an alias is a modifier and arguments', () => {
+  const text = `
+    thumb = "scale 128"
+    to-pdf = " print  pdf "
+    todo = ["grep", "to do"]
+    "größe" = "wc ß"
+  `
+  expect([...parseAliases(text, 'a')]).toEqual([
+    ['thumb', { name: 'scale', args: ['128'] }],
+    ['to-pdf', { name: 'print', args: ['pdf'] }],
+    ['todo', { name: 'grep', args: ['to do'] }],
+    [toBytesText('größe'), { name: 'wc', args: [toBytesText('ß')] }],
+  ])
+})
+
+test.each([
+  ['a = 1', 'f: `a` is not text'],
+  ['a = ""', 'f: `a` is not text'],
+  ['a = " "', 'f: `a` names no modifier'],
+  ['a = []', 'f: `a` names no modifier'],
+  ['a = ["x", 1]', 'f: `a` is not a list of texts'],
+  ['a.b = "x"', 'f: `a` is not text'],
+  ['"a.b" = "x"', 'f: `a.b` cannot be written as a modifier'],
+  ['"" = "x"', 'f: `` cannot be written as a modifier'],
+  ['d = "x"', 'f: `d` is taken: .d is the inside of a file'],
+  ['a = "x"\nb = ', 'f:2: '],
+])('%j is an error', (text, message) => {
+  expect(() => parseAliases(text, 'f')).toThrow(
+    expect.objectContaining({ code: 'EINVAL', message: expect.stringContaining(message) }),
+  )
+})
