@@ -58,7 +58,8 @@ function refusedAsOther(
     kind === 'program'
       ? `a file ${suffix === undefined ? '' : `*${readable(suffix)} `}without #!`
       : NOUNS[kind]
-  return refuse('EOPNOTSUPP', `is ${what}; ${name} runs ${kinds.map((one) => PLURALS[one]).join(', ')}`)
+  const runs = kinds.length === 0 ? 'no executables' : kinds.map((one) => PLURALS[one]).join(', ')
+  return refuse('EOPNOTSUPP', `is ${what}; ${name} runs ${runs}`)
 }
 
 const NOUNS: Readonly<Record<Exclude<CefKind, 'program'>, string>> = {

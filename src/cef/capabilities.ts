@@ -30,7 +30,10 @@ export interface Pool {
 export interface CapabilitiesProfile {
   readonly name: string
   readonly description?: string
+  /** Executables that it runs; none where it only produces. */
   readonly kinds: readonly CefKind[]
+  /** It has the operation `produce`: mappers and transformers. */
+  readonly produces?: boolean
   /** What it accepts is what the kernel runs by itself: execve of the payload. */
   readonly native: boolean
   /** Architectures of ELF files that it takes. */
@@ -58,15 +61,16 @@ const KINDS: readonly string[] = ['native', 'library', 'script', 'wasm', 'progra
 const DEFAULT_POOL: Pool = { min: 0, max: 1, spares: 0, idleSeconds: 300 }
 
 /**
- * Parses a VM's profile (TOML); `file` is for messages. Keys: `kinds` and `command`, which must be there;
- * `description`, `native`, `sessions`, `arch`, `suffixes`, `interpreters`, `imports`, `check-libraries`; tables `[pool]` (`min`,
+ * Parses a VM's profile (TOML); `file` is for messages. Keys: `kinds` and `command`, which must be there (`kinds` may
+ * be empty where `produces` is true); `description`, `produces`, `native`, `sessions`, `arch`, `suffixes`, `interpreters`, `imports`, `check-libraries`; tables `[pool]` (`min`,
  * `max`, `spares`, `idle-seconds`) and `[limits]` (`memory`, `seconds`). Throws CosmosError EINVAL that names file,
  * key and reason; a key that is unknown is an error.
  */
 export function parseCapabilities(name: string, text: string, file: string): CapabilitiesProfile {
   const table = Table.parse(text, file)
   const kinds = table.texts('kinds')
-  if (!kinds || kinds.length === 0) throw table.invalid('kinds', 'is missing')
+  const produces = table.boolean('produces') ?? false
+  if (!kinds || (kinds.length === 0 && !produces)) throw table.invalid('kinds', 'is missing')
   const unknown = kinds.find((kind) => !KINDS.includes(kind))
   if (unknown !== undefined)
     throw table.invalid('kinds', `has "${unknown}", which is none of ${KINDS.join(', ')}`)
@@ -95,6 +99,7 @@ export function parseCapabilities(name: string, text: string, file: string): Cap
     ...(suffixes && { suffixes }),
     ...(interpreters && { interpreters }),
     ...(imports && { imports }),
+    ...(produces && { produces }),
   }
   table.end()
   return profile

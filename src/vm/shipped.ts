@@ -9,6 +9,8 @@ import type { VmPlan } from './registry.ts'
 const OPTIONS: Readonly<Record<string, readonly string[]>> = {
   // V8 would take a SIGSEGV of a library for one of WebAssembly.
   hostfn: ['--disable-wasm-trap-handler'],
+  // A document that makes more than this ends its process, not the machine's other work.
+  form: ['--max-old-space-size=1024'],
   wasi: ['--disable-warning=ExperimentalWarning'],
 }
 

@@ -113,6 +113,7 @@ describe("a VM's profile", () => {
   test.each([
     ['command = "x"', 'profile: `kinds` is missing'],
     ['kinds = []\ncommand = "x"', 'profile: `kinds` is missing'],
+    ['kinds = []\ncommand = "x"\nproduces = false', 'profile: `kinds` is missing'],
     ['kinds = ["wasm"]', 'profile: `command` is missing'],
     [
       'kinds = ["jar"]\ncommand = "x"',

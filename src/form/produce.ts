@@ -1,0 +1,147 @@
+import { lstatSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { basename } from 'node:path'
+import { CosmosError } from '../errors.ts'
+import type { Mapper } from './mapper.ts'
+import { runMapper } from './mapper.ts'
+import { mapperFor, mapperNamed } from './mappers/index.ts'
+import type { Source, Transformer } from './transformer.ts'
+import { INDEX_SUFFIX, type MappedNode, nodeAt, readTree, writeIndex, writeTree } from './tree.ts'
+
+/** A production: what makes a file or a directory of a store from another. */
+export interface Production {
+  /** Host paths. A directory as input is a tree. */
+  readonly input: string
+  /** Must not exist. It is there whole or not at all; a tree's index lies beside it (`INDEX_SUFFIX`). */
+  readonly output: string
+  /** What the input is: a mapper's name. Left out: what the extension of the input's name says. */
+  readonly form?: string
+  /** Levels that are written; left out: all. */
+  readonly depth?: number
+  /** Entries from the root to the node that the result is of; left out: the root. */
+  readonly at?: readonly string[]
+}
+
+/** What came of it: a file, or a tree. */
+export type Produced =
+  | { readonly size: number }
+  | {
+      readonly entries: number
+      /** Directories whose children are not written. */
+      readonly left: number
+    }
+
+/** The mapper that is named, or is for a file's name. */
+export function findMapper(form: string | undefined, path: string): Mapper | undefined {
+  return form === undefined ? mapperFor(basename(path)) : mapperNamed(form)
+}
+
+/** Maps a file into a directory. Throws CosmosError as the mapper, and of the file system. */
+export async function produceMap(mapper: Mapper, production: Production): Promise<Produced> {
+  const { input, depth, at = [] } = production
+  const levels = depth === undefined ? {} : { depth: depth + at.length }
+  const root = await runMapper(mapper, readInput(input), { at, ...levels })
+  return keepTree(nodeAt(root, at), production)
+}
+
+/** Transforms a file, or a tree, into a file, or a directory. Throws CosmosError. */
+export async function produceTransform(
+  transformer: Transformer,
+  args: readonly string[],
+  production: Production,
+): Promise<Produced> {
+  const { input, at = [] } = production
+  const isDirectory = statOf(input).isDirectory()
+  const bytes = isDirectory ? Buffer.alloc(0) : readInput(input)
+  const source = isDirectory ? directorySource(input) : streamSource(bytes, production)
+  if (transformer.from && !transformer.from.includes(source.form ?? ''))
+    throw new CosmosError(
+      'EINVAL',
+      transformer.name,
+      `takes ${transformer.from.join(', ')}, not ${source.form}`,
+    )
+  const made = await transformer.transform(bytes, args, source)
+  return made instanceof Uint8Array
+    ? keepFile(made, production.output)
+    : keepTree(nodeAt(made, at), production)
+}
+
+function streamSource(bytes: Buffer, { form, input }: Production): Source {
+  const mapper = findMapper(form, input)
+  return {
+    form: form ?? mapper?.name,
+    tree: async () => {
+      if (mapper) return runMapper(mapper, bytes)
+      throw new CosmosError(
+        'EINVAL',
+        basename(input),
+        'no mapper is for this',
+        'name one before: NAME.ox.to-json',
+      )
+    },
+  }
+}
+
+function directorySource(input: string): Source {
+  return { form: 'dir', tree: async () => readTree(input) }
+}
+
+/** Puts bytes where the result is to be. */
+export function keepFile(bytes: Uint8Array, output: string): Produced {
+  keep(output, (part) => writeFileSync(part, bytes, { flag: 'wx' }))
+  return { size: bytes.length }
+}
+
+/** Writes a tree where the result is to be. */
+export function keepTree(node: MappedNode, { output, depth }: Production): Produced {
+  let produced: Produced = { entries: 0, left: 0 }
+  keep(output, (part) => {
+    const { entries, left, index } = writeTree(node, part, depth)
+    produced = { entries, left }
+    writeIndex(output, index)
+  })
+  return produced
+}
+
+/** Makes something beside its place and puts it there when it is whole. */
+export function keep(output: string, make: (part: string) => void): void {
+  if (lstatSync(output, { throwIfNoEntry: false })) throw CosmosError.fromErrno(-17, output)
+  const part = partOf(output)
+  rmSync(part, { recursive: true, force: true })
+  try {
+    make(part)
+    renameSync(part, output)
+  } catch (error) {
+    rmSync(part, { recursive: true, force: true })
+    rmSync(output + INDEX_SUFFIX, { force: true })
+    if (error instanceof CosmosError) throw error
+    throw ioError(error, output)
+  }
+}
+
+/** Where something is made before it is whole. */
+export function partOf(output: string): string {
+  return `${output}.part`
+}
+
+function readInput(path: string): Buffer {
+  try {
+    return readFileSync(path)
+  } catch (error) {
+    throw ioError(error, path)
+  }
+}
+
+function statOf(path: string): ReturnType<typeof statSync> & object {
+  try {
+    return statSync(path)
+  } catch (error) {
+    throw ioError(error, path)
+  }
+}
+
+function ioError(error: unknown, subject: string): CosmosError {
+  const { errno, message } = error as NodeJS.ErrnoException
+  return errno === undefined
+    ? new CosmosError('EIO', subject, message)
+    : CosmosError.fromErrno(errno, subject)
+}

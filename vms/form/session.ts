@@ -1,0 +1,155 @@
+import { CosmosError } from '../../src/errors.ts'
+import type { Mapper } from '../../src/form/mapper.ts'
+import { mapperNamed } from '../../src/form/mappers/index.ts'
+import { protocolError } from '../../src/form/msgpack.ts'
+import {
+  findMapper,
+  type Produced,
+  type Production,
+  produceMap,
+  produceTransform,
+} from '../../src/form/produce.ts'
+import type { Transformer } from '../../src/form/transformer.ts'
+import { transformerNamed } from '../../src/form/transformers/index.ts'
+import { toWireError } from '../../src/form/wire.ts'
+import { type Connection, waitReadable } from '../socket.ts'
+import { countOf, limitOf, listOf, mapOf, textOf, textsOf } from '../wasi/arguments.ts'
+import type { Watch } from '../wasi/watch.ts'
+import { findUserForm } from './modules.ts'
+import { runProgram } from './program.ts'
+
+type Message = Record<string, unknown>
+
+const VERSION = 1
+const NAME = process.env.COSMOS_VM ?? 'form'
+/** A production that nobody gave a deadline, seconds. */
+const DEADLINE = 60
+
+/** What `produce` is asked. */
+interface Order extends Production {
+  readonly kind: 'map' | 'transform'
+  readonly name: string
+  readonly args: readonly string[]
+  readonly modules: readonly string[]
+}
+
+/** One client. */
+export class Session {
+  readonly #connection: Connection
+  readonly #watch: Watch
+  #greeted = false
+  /** Productions that were asked for. */
+  productions = 0
+  /** Whether a user's module is loaded in this process. */
+  used = false
+
+  constructor(connection: Connection, watch: Watch) {
+    this.#connection = connection
+    this.#watch = watch
+  }
+
+  /** Serves it until it goes, or until it says what is no message. */
+  async serve(): Promise<void> {
+    this.#watch.attend(this.#connection.fd)
+    this.#connection.send({ version: VERSION, vm: NAME, pid: process.pid })
+    try {
+      for (;;) {
+        waitReadable([this.#connection.fd], -1)
+        const messages = this.#connection.receive()
+        if (messages === undefined) break
+        for (const message of messages) await this.#handle(message)
+      }
+    } catch (error) {
+      this.#connection.send({ id: 0, error: wireError(error) })
+    }
+    this.#watch.attend(-1)
+    this.#connection.close()
+  }
+
+  async #handle({ version, id, op, args, signal }: Message): Promise<void> {
+    if (!this.#greeted) {
+      if (version !== VERSION) throw protocolError(`version ${VERSION} is spoken here`)
+      this.#greeted = true
+      return
+    }
+    // A signal for what has ended: nothing here can be signalled.
+    if (signal !== undefined) return
+    if (typeof id !== 'number' || typeof op !== 'string')
+      throw protocolError('neither a request nor a signal')
+    try {
+      this.#connection.send({ id, ok: await this.#answer(op, mapOf(args, 'args')) })
+    } catch (error) {
+      this.#connection.send({ id, error: wireError(error) })
+    }
+  }
+
+  async #answer(op: string, args: Message): Promise<object> {
+    switch (op) {
+      case 'produce':
+        return this.#produce(args)
+      case 'accepts':
+        return { accepts: false, reason: 'this VM runs no executables' }
+      case 'stats': {
+        const { rss, heapUsed } = process.memoryUsage()
+        return { productions: this.productions, memory: rss, heap: heapUsed }
+      }
+      default:
+        throw new CosmosError('ENOSYS', op, 'this VM has no such operation')
+    }
+  }
+
+  async #produce(args: Message): Promise<Produced> {
+    const order = orderOf(args)
+    this.productions++
+    this.#watch.beginCall(limitOf(args.deadline, 'deadline') ?? DEADLINE)
+    try {
+      return await this.#make(order)
+    } finally {
+      this.#watch.endCall()
+    }
+  }
+
+  /** A user's own stand before those that ship. */
+  async #make(order: Order): Promise<Produced> {
+    const { kind, name, args, modules } = order
+    const own = await findUserForm(name, kind, modules)
+    if (own && 'program' in own) return runProgram(own.program, args, kind, order)
+    if (own) this.used = true
+    if (kind === 'map') {
+      const mapper =
+        (own?.module as Mapper | undefined) ??
+        (name === 'd' ? findMapper(order.form, order.input) : mapperNamed(name))
+      if (!mapper) throw new CosmosError('ENOENT', name, 'no mapper is called so')
+      return produceMap(mapper, order)
+    }
+    const transformer = (own?.module as Transformer | undefined) ?? transformerNamed(name)
+    if (!transformer) throw new CosmosError('ENOENT', name, 'no transformer is called so')
+    return produceTransform(transformer, args, order)
+  }
+}
+
+/** Throws CosmosError EPROTO for arguments that are none. */
+function orderOf(args: Message): Order {
+  const { kind } = args
+  if (kind !== 'map' && kind !== 'transform') throw protocolError('kind is neither map nor transform')
+  const { form, depth } = args
+  return {
+    kind,
+    name: textOf(args.name, 'name'),
+    args: textsOf(args.args, 'args'),
+    modules: textsOf(args.modules, 'modules'),
+    input: textOf(args.input, 'input'),
+    output: textOf(args.output, 'output'),
+    at: listOf(args.at, 'at').map((entry) => textOf(entry, 'at')),
+    ...(form === undefined || form === null ? {} : { form: textOf(form, 'form') }),
+    ...(depth === undefined || depth === null ? {} : { depth: countOf(depth, 'depth') }),
+  }
+}
+
+/** An error as it is sent; one that is this VM's own fault, or a module's, is logged whole. */
+function wireError(error: unknown): object {
+  if (error instanceof CosmosError) return toWireError(error)
+  console.error(error)
+  const why = error instanceof Error ? error.message : String(error)
+  return toWireError(new CosmosError('EIO', NAME, `internal error: ${why}`))
+}
