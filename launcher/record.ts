@@ -21,6 +21,7 @@ export class Copier {
   readonly #file: number
   #left: number
   #work = Promise.resolve()
+  #isEnding = false
 
   /** Throws what open(2) answers for the file. */
   constructor(file: string | Buffer, limit: number, out: number) {
@@ -36,15 +37,26 @@ export class Copier {
     this.#pipe.on('data', (chunk: Buffer) => {
       this.#pipe.pause()
       this.#copy(chunk)
-      void this.#work.then(() => this.#pipe.resume())
+      void this.#work.then(() => {
+        if (!this.#isEnding) this.#pipe.resume()
+      })
     })
   }
 
   /** To be called when the program has ended: what it wrote is copied. */
   async finish(): Promise<void> {
+    this.#isEnding = true
+    this.#pipe.removeAllListeners('data')
     this.#pipe.pause()
+    // A paused socket reads on until its buffer is full: that would be beside what is read here.
+    const { _handle: handle } = this.#pipe as Socket & { _handle?: { readStop(): void } | null }
+    handle?.readStop()
     await this.#work
-    this.#pipe.pause()
+    for (let kept = this.#pipe.read() as Buffer | null; kept; kept = this.#pipe.read() as Buffer | null)
+      this.#copy(kept)
+    // Taking from its buffer has made it read on.
+    handle?.readStop()
+    await this.#work
     const chunk = Buffer.alloc(CHUNK)
     for (;;) {
       let size: number
