@@ -46,6 +46,9 @@ export class JobRunner {
         return this.#copier.copyRange(descriptor, position, otherDescriptor, otherPosition, length)
       case 'copyUp':
         return this.#copier.copyFile(descriptor, otherDescriptor, length)
+      case 'produce':
+        // No thread's work: whoever dispatches requests keeps it until it has ended.
+        return -EINVAL
     }
   }
 }

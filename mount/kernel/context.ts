@@ -21,6 +21,8 @@ export interface Context {
   negotiated: Negotiated | undefined
   /** INIT was answered: what was settled is to be kept and told. */
   settled(negotiated: Negotiated): void
+  /** A caller was interrupted: its request, by its number, is answered where it only waits. */
+  interrupted(uniqueLow: number, uniqueHigh: number): void
   readonly first: Name
   readonly second: Name
   readonly change: AttributeChange
@@ -63,6 +65,7 @@ export function createContext(
     allowed,
     negotiated: undefined,
     settled,
+    interrupted: () => {},
     first: emptyName(request.buffer),
     second: emptyName(request.buffer),
     change: {

@@ -3,7 +3,7 @@ import { format } from 'node:util'
 import createDebug from 'debug'
 import { describeError } from '../../src/errors.ts'
 import { PENDING } from '../../src/frame/operations.ts'
-import { EIO, ENOENT, ENOSYS } from '../../src/os/errno.ts'
+import { EINTR, EIO, ENOENT, ENOSYS } from '../../src/os/errno.ts'
 import { allocateNative } from '../../src/os/memory.ts'
 import { JobRunner } from '../jobs.ts'
 import { UNIQUE_RESEND_HIGH } from './abi.ts'
@@ -17,16 +17,22 @@ const trace = createDebug('cosmos:fuse')
 // The tree thread never gets to the event loop that its console would need.
 trace.log = (...parts: unknown[]) => logToStandardError(format(...parts))
 
+/** Where a request's number lies in its header (fuse_in_header). */
+const UNIQUE = 8
+
 /** Takes requests apart, has the tree answer them, and sends one reply for each that wants one. */
 export class Dispatcher {
   readonly #context: Context
   readonly #pool: BlockingPool
+  /** Requests that wait for a production, by its key. */
+  readonly #waiting = new Map<string, Buffer[]>()
   readonly #copyBuffer = allocateNative(128 * 1024)
   readonly #runner = new JobRunner(this.#copyBuffer.address, this.#copyBuffer.bytes.length)
 
   constructor(context: Context, pool: BlockingPool) {
     this.#context = context
     this.#pool = pool
+    context.interrupted = (low, high) => this.#interrupted(low, high)
   }
 
   /** Answers the message of `size` bytes in the request buffer. Never throws. */
@@ -56,6 +62,11 @@ export class Dispatcher {
       log(`${operation.name} failed: ${describeError(error)}`)
     }
     if (trace.enabled) trace('%s node %d by %d: %d', operation.name, request.node, request.pid, result)
+    if (result === PENDING && tree.job.kind === 'produce') {
+      this.#wait(tree.job.key, request.size)
+      tree.answered()
+      return
+    }
     if (result === PENDING) {
       // A daemon that takes over may be killed again before its threads are up: what it was sent again goes first.
       if (tree.request.resent && !this.#pool.up && tree.job.kind !== 'read') {
@@ -89,6 +100,42 @@ export class Dispatcher {
       else this.#send(operation, finish(this.#context, done.result))
     }
     tree.answered()
+  }
+
+  /** Keeps a request until what it waits for has ended; for the kernel it is unanswered until then. */
+  #wait(key: string, size: number): void {
+    const { request } = this.#context
+    const message = Buffer.from(request.buffer.bytes.subarray(0, size))
+    const others = this.#waiting.get(key)
+    if (others) others.push(message)
+    else this.#waiting.set(key, [message])
+  }
+
+  /** Begins the requests once more that waited for what has ended. */
+  resume(): void {
+    const { request, tree } = this.#context
+    for (let key = tree.nextEnded(); key !== undefined; key = tree.nextEnded()) {
+      const messages = this.#waiting.get(key) ?? []
+      this.#waiting.delete(key)
+      for (const message of messages) {
+        message.copy(request.buffer.bytes)
+        this.handle(message.length)
+      }
+    }
+  }
+
+  /** Answers a waiting request EINTR: its caller was interrupted. */
+  #interrupted(uniqueLow: number, uniqueHigh: number): void {
+    for (const [key, messages] of this.#waiting) {
+      const index = messages.findIndex(
+        (each) => each.readUInt32LE(UNIQUE) === uniqueLow && each.readUInt32LE(UNIQUE + 4) === uniqueHigh,
+      )
+      if (index < 0) continue
+      messages.splice(index, 1)
+      if (messages.length === 0) this.#waiting.delete(key)
+      this.#context.reply.send(uniqueLow, uniqueHigh, -EINTR)
+      return
+    }
   }
 
   /** Does the tree's job on this thread, and answers its request. */

@@ -187,7 +187,9 @@ class KernelLoop {
     if (view.getInt16(5 * 8 + 6, true) !== 0) this.#options.tree.giveBack()
     if (view.getInt16(1 * 8 + 6, true) === 0) return true
     this.#empty(this.#options.wakeFd)
-    return this.#options.onWake()
+    const goesOn = this.#options.onWake()
+    this.#dispatcher.resume()
+    return goesOn
   }
 
   #takeDone(): void {

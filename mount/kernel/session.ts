@@ -50,9 +50,10 @@ export function batchForget(c: Context): number {
 }
 
 /**
- * The request that is interrupted has been answered by now, or another thread is at it: a disk's work is not
- * broken off, as in the kernel.
+ * The request that is interrupted has been answered by now, or waits for a production, or another thread is at it: a
+ * disk's work is not broken off, as in the kernel.
  */
-export function interrupt(): number {
+export function interrupt(c: Context): number {
+  c.interrupted(c.request.u32(0), c.request.u32(4))
   return NO_REPLY
 }

@@ -1,23 +1,32 @@
+import { logToStandardError } from '../../mount/kernel/log.ts'
 import { thisHost } from '../cef/host.ts'
 import { launcherLine } from '../cef/launcher.ts'
 import { openDatabase } from '../cosmosdb/database.ts'
 import { LayersStore } from '../cosmosdb/layers-store.ts'
 import { Keep } from '../frame/keep.ts'
+import type { ProductionRequest } from '../frame/productions.ts'
 import { mapStateMemory, type StateMemory } from '../frame/state-memory.ts'
 import { AccessTree } from '../frame/tree.ts'
 import { ProgramsLayer } from '../source/programs.ts'
-import { VmDefinitions } from '../vm/definitions.ts'
+import { type VmDefinition, VmDefinitions } from '../vm/definitions.ts'
 import { KEEP_RECEIVE_FD, KEEP_SEND_FD, STATE_FD } from './handover.ts'
 import type { TreePlaces } from './tree-requests.ts'
 
-/** Builds the access tree over the state memory and the keep that the supervisor handed over. */
-export function buildTree(places: TreePlaces): { tree: AccessTree; memory: StateMemory } {
+/**
+ * Builds the access tree over the state memory and the keep that the supervisor handed over. `produce` has something
+ * made; where it is not given nothing is, because the driver cannot let a request wait.
+ */
+export function buildTree(
+  places: TreePlaces,
+  produce?: (request: ProductionRequest, vm: VmDefinition | undefined) => void,
+): { tree: AccessTree; memory: StateMemory } {
   const memory = mapStateMemory(STATE_FD)
   const programs = new ProgramsLayer(
     places.pathDirectories,
     new Map([['cosmos', places.program]]),
     places.mount,
   )
+  const vms = new VmDefinitions([places.home, '/.cosm', places.shipped, places.state])
   const tree = new AccessTree({
     memory,
     keep: new Keep(KEEP_SEND_FD, KEEP_RECEIVE_FD),
@@ -30,8 +39,25 @@ export function buildTree(places: TreePlaces): { tree: AccessTree; memory: State
       runs: places.runs,
       programs,
     },
+    productions: {
+      store: places.store,
+      log: logToStandardError,
+      aliases: [
+        `${places.home}/etc/cosmos`,
+        '/.cosm/etc/cosmos',
+        '/etc/cosmos',
+        `${places.shipped}/etc/cosmos`,
+      ],
+      produce:
+        produce &&
+        ((request) =>
+          produce(
+            request,
+            vms.all().find((vm) => vm.capabilities?.produces === true),
+          )),
+    },
     executables: {
-      vms: new VmDefinitions([places.home, '/.cosm', places.shipped, places.state]),
+      vms,
       host: thisHost(),
       launcherLine: launcherLine(places.controlSocket, places.launcher),
     },

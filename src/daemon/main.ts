@@ -7,6 +7,7 @@ import { packageVersion } from '../cli/version.ts'
 import { describeError } from '../errors.ts'
 import { toWire, toWireError } from '../form/wire.ts'
 import { toBytesText } from '../frame/paths.ts'
+import { Producer } from '../vm/producer.ts'
 import { VmRegistry } from '../vm/registry.ts'
 import { Runs } from '../vm/runs.ts'
 import { launcherLink, prepareState } from '../vm/state-files.ts'
@@ -16,6 +17,7 @@ import { ControlServer } from './control-server.ts'
 import type { ControlHandlers } from './handlers.ts'
 import type { StartMessage, ToDaemon, ToSupervisor } from './handover.ts'
 import { findInstance, prepareInstance } from './instance.ts'
+import { patientTree } from './patient-tree.ts'
 import { TreeClient } from './tree-client.ts'
 import { treeHandlers } from './tree-handlers.ts'
 import type { TreeAsker, TreeEvents, TreePlaces } from './tree-requests.ts'
@@ -31,6 +33,8 @@ const version = packageVersion()
 const startedAt = Math.floor(Date.now() / 1000)
 let tree: TreeAsker | undefined
 let served: StartMessage | undefined
+let registry: VmRegistry
+let producer: Producer
 
 // Without its supervisor the mount is lost. An exit would wait for the threads, which may be in a system call.
 process.on('disconnect', () => process.kill(process.pid, 'SIGKILL'))
@@ -63,6 +67,9 @@ const events: TreeEvents = {
     process.exit(0)
   },
   failed: (error) => fail('tree', error),
+  produce: (request, vm) => {
+    void producer.produce(request, vm).then((why) => tree?.ask('produced', request.key, why))
+  },
 }
 /** Loaded before it is needed, so that a spare daemon takes over at once and a broken one never does. */
 const kernelTree = new TreeClient(events)
@@ -71,6 +78,8 @@ kernelTree.loaded.then(() => tell({ type: 'loaded' }))
 async function start(message: StartMessage): Promise<void> {
   served = message
   prepareState(instance.runtime)
+  registry = new VmRegistry(instance.runtime)
+  producer = new Producer(registry, join(instance.state, 'store'), compileCache)
   const places = treePlaces(message)
   if (message.driver === 'kernel') {
     tree = kernelTree
@@ -96,6 +105,7 @@ function treePlaces(message: StartMessage): TreePlaces {
     shipped: toBytesText(shipped),
     state: toBytesText(join(instance.runtime, 'cosm')),
     runs: toBytesText(join(instance.state, 'run')),
+    store: toBytesText(join(instance.state, 'store')),
     controlSocket: instance.controlSocket,
     launcher: launcherLink(instance.runtime),
     program: toBytesText(packagePath('bin/cosmos')),
@@ -104,9 +114,8 @@ function treePlaces(message: StartMessage): TreePlaces {
 
 async function listen(passthrough: boolean): Promise<void> {
   if (!tree || !served) throw new Error('nothing is served yet')
-  const client = tree
+  const client = patientTree(tree)
   const message = served
-  const registry = new VmRegistry(instance.runtime)
   const handlers: ControlHandlers = {
     ...treeHandlers(client, toBytesText(message.mount)),
     ...vmHandlers({

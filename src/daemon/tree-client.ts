@@ -80,6 +80,9 @@ export class TreeClient implements TreeAsker {
       case 'ended':
         events.ended(message.how)
         return
+      case 'produce':
+        events.produce(message.request, message.vm)
+        return
       case 'answer':
         this.#waiting.get(message.id)?.resolve(message.value)
         break

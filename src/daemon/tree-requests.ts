@@ -1,5 +1,6 @@
 import type { TreeCore } from '../frame/core.ts'
 import { accepts, library, route, vms, type Wanted } from '../frame/execution.ts'
+import type { ProductionRequest } from '../frame/productions.ts'
 import {
   bind,
   entries,
@@ -11,6 +12,7 @@ import {
   unbind,
   which,
 } from '../frame/queries.ts'
+import type { VmDefinition } from '../vm/definitions.ts'
 
 /** What the main thread asks the tree thread, by the name of the question. */
 export interface TreeRequests {
@@ -28,6 +30,8 @@ export interface TreeRequests {
   vms(): ReturnType<typeof vms>
   library(place: Place): ReturnType<typeof library>
   frames(): number
+  /** A production has ended; `why` it failed, if it did. */
+  produced(key: string, why: string | undefined): void
   /** Whether the kernel knows of all changes. */
   isTold(): boolean
 }
@@ -50,6 +54,8 @@ export interface TreeEvents {
   ready(resend: boolean, passthrough: boolean): void
   ended(how: 'stopped' | 'unmounted'): void
   failed(error: Error): void
+  /** The tree wants something made, and `produced` to be asked when it has ended. */
+  produce(request: ProductionRequest, vm: VmDefinition | undefined): void
 }
 
 /** The tree thread's answers. */
@@ -69,6 +75,7 @@ export function answerTreeRequests(core: TreeCore): TreeRequests {
     vms: () => vms(core),
     library: (place) => library(core, place),
     frames: () => core.frames.live,
+    produced: (key, why) => core.productions.ended(key, why),
     isTold: () => core.services.invalidate.idle,
   }
 }
@@ -83,6 +90,7 @@ export type ToTree =
 export type FromTree =
   | { type: 'loaded' }
   | { type: 'ready'; resend: boolean; passthrough: boolean }
+  | { type: 'produce'; request: ProductionRequest; vm: VmDefinition | undefined }
   | { type: 'answer'; id: number; value: unknown }
   | {
       type: 'failure'
@@ -103,6 +111,8 @@ export interface TreePlaces {
   /** What the daemon shows of itself, and the result frames. */
   readonly state: string
   readonly runs: string
+  /** What is made of other things. */
+  readonly store: string
   /** The control socket; no path of the tree. */
   readonly controlSocket: string
   readonly launcher: string

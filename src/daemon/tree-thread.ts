@@ -35,7 +35,7 @@ tell({ type: 'loaded' })
 
 /** Serves the mount; holds the thread until the daemon is to stop, or the mount is gone. */
 function serve(places: TreePlaces): void {
-  const { tree, memory } = buildTree(places)
+  const { tree, memory } = buildTree(places, (request, vm) => tell({ type: 'produce', request, vm }))
   const requests = answerTreeRequests(tree)
   const how = runKernelLoop({
     fuseFd: FUSE_FD,

@@ -3,6 +3,7 @@ import { cString } from '../os/memory.ts'
 import {
   ANCHOR_BIND,
   ANCHOR_COSM,
+  ANCHOR_PRODUCED,
   ANCHOR_ROOT,
   type AnchorType,
   buildStack,
@@ -49,7 +50,7 @@ export class Anchors {
   /** The anchor frame of a stack, made at its first use; 0 when the table is full. */
   anchor(type: AnchorType, parent: NodeId, name: string, bind = 0): NodeId {
     const { frames } = this.#core
-    const key = anchorKey(type, parent, bind)
+    const key = anchorKey(type, parent, bind, name)
     const known = this.#anchors.get(key)
     if (known !== undefined) return known
     const slot = frames.allocate(ANCHOR, parent, 0)
@@ -61,6 +62,16 @@ export class Anchors {
     const bytes = makeName(name)
     frames.place(slot, parent, bytes.bytes, 0, bytes.length)
     this.#anchors.set(key, slot)
+    return slot
+  }
+
+  /** The anchor of a directory that was made: what was made may be another by now. */
+  produced(parent: NodeId, name: string, path: string): NodeId {
+    const slot = this.anchor(ANCHOR_PRODUCED, parent, name)
+    if (slot === 0 || this.stack(slot).layers[0]?.path === path) return slot
+    this.#stacks.delete(slot)
+    this.#core.descriptors.drop(slot)
+    this.#core.watches.remove(slot)
     return slot
   }
 
@@ -106,7 +117,8 @@ export class Anchors {
 
   #keyOf(slot: NodeId): string {
     const { frames } = this.#core
-    return anchorKey(frames.layer(slot) as AnchorType, frames.parent(slot), frames.device(slot))
+    const type = frames.layer(slot) as AnchorType
+    return anchorKey(type, frames.parent(slot), frames.device(slot), frames.nameText(slot))
   }
 
   #build(slot: NodeId): Stack {
@@ -133,6 +145,10 @@ export class Anchors {
       const bind = core.store.binds().find((each) => each.id === id)
       return { type, id, local: bind?.local ?? '/nonexistent', layers: bind?.layers ?? [] }
     }
+    if (type === ANCHOR_PRODUCED) {
+      const made = core.productions.find(parent, core.frames.nameText(slot))
+      return { type, path: made?.state === 'made' ? made.path : '/nonexistent' }
+    }
     return { type }
   }
 
@@ -141,6 +157,7 @@ export class Anchors {
   }
 }
 
-function anchorKey(type: AnchorType, parent: NodeId, bind: number): string {
+function anchorKey(type: AnchorType, parent: NodeId, bind: number, name: string): string {
+  if (type === ANCHOR_PRODUCED) return `produced/${parent}/${name}`
   return type === ANCHOR_BIND ? `bind/${bind}` : type === ANCHOR_ROOT ? 'root' : `${type}/${parent}`
 }

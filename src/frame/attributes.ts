@@ -33,11 +33,12 @@ import {
   FUNCTION,
   HIDDEN_MOUNT,
   LIBRARY,
+  PRODUCED,
   PROGRAM_LINK,
   PROPERTIES,
   PROPERTY,
 } from './frames.ts'
-import { fillAnchor, fillMade, fillPayload, programAt } from './lookup.ts'
+import { fillAnchor, fillMade, fillPayload, fillProduced, programAt } from './lookup.ts'
 import {
   type AttributeChange,
   type HandleId,
@@ -86,6 +87,8 @@ export function getattr(core: TreeCore, node: NodeId): number {
       fillMade(core, node, 0o777, target.length)
       return 0
     }
+    case PRODUCED:
+      return fillProduced(core, node, core.productions.find(frames.parent(node), frames.nameText(node)))
     case FUNCTION:
       fillMade(core, node, 0o555, core.executables.line.length)
       return 0

@@ -102,6 +102,7 @@ export function copyEnded(core: TreeCore, token: number, result: number): void {
 export function ensureLocal(core: TreeCore, slot: NodeId, writes = false): number {
   const { frames } = core
   const stack = core.stackOf(slot)
+  if (stack.readOnly) return -EROFS
   if (stack.single || frames.hasFlag(slot, FLAG_NAMELESS))
     return frames.hasFlag(slot, FLAG_SUPERSEDED) ? -ESTALE : 0
   if (stack.local < 0) return -EROFS
@@ -126,6 +127,7 @@ export function ensureLocal(core: TreeCore, slot: NodeId, writes = false): numbe
 export function localDirectory(core: TreeCore, slot: NodeId): number {
   const { frames } = core
   const stack = core.stackOf(slot)
+  if (stack.readOnly) return -EROFS
   if (stack.single) return core.nodeFd(slot)
   if (stack.local < 0) return -EROFS
   const known = core.merged.fd(slot, stack.local)

@@ -29,6 +29,7 @@ import type {
 } from './operations.ts'
 import { OutsideChanges } from './outside.ts'
 import { makeName, nameText } from './paths.ts'
+import { Productions, type ProductionsParts } from './productions.ts'
 import type { StateMemory } from './state-memory.ts'
 import { emptyAttributes, Stat } from './statx.ts'
 import { WatchTable } from './watches.ts'
@@ -47,6 +48,7 @@ export interface TreeParts {
   readonly store: LayersStore
   readonly places: StackPlaces
   readonly executables: ExecutablesParts
+  readonly productions: ProductionsParts
   /** Name of this host's directory in the root: `me@laptop`. */
   readonly hostDirectory: string
 }
@@ -71,6 +73,7 @@ export class TreeCore {
   readonly anchors = new Anchors(this)
   readonly executables: Executables
   readonly libraries = new FunctionLibraries()
+  readonly productions: Productions
   readonly outside = new OutsideChanges(this)
 
   readonly request: Request = {
@@ -95,6 +98,7 @@ export class TreeCore {
     mode: 0,
     again: false,
     token: 0,
+    key: '',
   }
   readonly statistics: FileSystemStatistics = {
     blocks: 0,
@@ -124,6 +128,7 @@ export class TreeCore {
     this.store = parts.store
     this.places = parts.places
     this.executables = new Executables(parts.executables)
+    this.productions = new Productions(this, parts.productions)
     this.hostDirectory = parts.hostDirectory
     this.watches = new WatchTable(this.frames)
     this.merged = new MergedDirectories(this)

@@ -9,7 +9,18 @@ import {
   S_IFMT,
   S_IFREG,
 } from '../os/constants.ts'
-import { EBUSY, EEXIST, EISDIR, ENOENT, ENOTDIR, ENOTEMPTY, EPERM, ESTALE, EXDEV } from '../os/errno.ts'
+import {
+  EBUSY,
+  EEXIST,
+  EISDIR,
+  ENOENT,
+  ENOTDIR,
+  ENOTEMPTY,
+  EPERM,
+  EROFS,
+  ESTALE,
+  EXDEV,
+} from '../os/errno.ts'
 import { linkat, mkdirat, mknodat, symlinkat, unlinkat } from '../os/libc.ts'
 import { copiedKey, type Stack } from '../source/stacks.ts'
 import { remember } from './answers.ts'
@@ -50,6 +61,7 @@ export function placeForNew(core: TreeCore, parent: NodeId, name: Name, kind: nu
   if (!frames.exists(parent)) return -ESTALE
   const parentKind = frames.kind(parent)
   if (parentKind !== BACKED && parentKind !== ANCHOR) return -EPERM
+  if (core.stackOf(parent).readOnly) return -EROFS
   if (specialDirectory(core, parent, name) !== 0) return -EEXIST
   if (!request.resent && core.stackOf(parent).single) return core.nodeFd(parent)
   const layer = core.statChild(parent, name)
@@ -156,6 +168,7 @@ function remove(core: TreeCore, parent: NodeId, name: Name, directory: boolean):
   if (special !== 0)
     return special < 0 ? special : directory ? removeCosm(core, special, parent, name) : -EISDIR
   const stack = core.stackOf(parent)
+  if (stack.readOnly) return -EROFS
   const layer = core.statChild(parent, name)
   const begun = request.resent && core.journal.find(request.uniqueLow, request.uniqueHigh, REMOVED)
   if (layer < 0) {

@@ -56,6 +56,8 @@ export const PROGRAM_LINK = 6
 export const LIBRARY = 8
 /** A function of a library, an executable file. */
 export const FUNCTION = 9
+/** A file that is made of another (`a.json.to-yaml`), or that could not be. */
+export const PRODUCED = 10
 
 /** Flags of a frame, kept in the record. */
 /** Its name is gone: it can be reached by a kept descriptor only. */

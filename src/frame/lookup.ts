@@ -10,14 +10,16 @@ import {
   FUNCTION,
   HIDDEN_MOUNT,
   LIBRARY,
+  PRODUCED,
   PROGRAM_LINK,
   PROPERTIES,
   PROPERTY,
 } from './frames.ts'
 import { isLibraryDirectory, type Library } from './functions.ts'
 import { frameOf } from './identity.ts'
-import type { Name, NodeId } from './operations.ts'
+import { type Name, type NodeId, PENDING } from './operations.ts'
 import { nameIs, nameText, toBytesText } from './paths.ts'
+import type { Production } from './productions.ts'
 import { hasProperty, isPayloadName, isPropertyName, payloadAt, propertyText } from './properties.ts'
 
 const COLON = 0x3a
@@ -63,7 +65,10 @@ export function lookup(core: TreeCore, parent: NodeId, name: Name): number {
     const result = lookupColon(core, parent, name)
     if (result !== -ENOENT) return result
   }
-  return missing(core, watched ? LONG : SHORT)
+  const production = core.productions.find(parent, nameText(name))
+  if (production) return lookupProduced(core, parent, name, production)
+  // A file that comes may bring a name with it that nobody tells of.
+  return missing(core, watched && !core.productions.couldBe(parent, nameText(name)) ? LONG : SHORT)
 }
 
 /**
@@ -88,6 +93,39 @@ export function specialDirectory(core: TreeCore, parent: NodeId, name: Name): nu
     core.frames.layer(parent) === ANCHOR_HOST
   )
     return core.anchors.anchor(ANCHOR_OS, parent, '.os') || -ENOMEM
+  return 0
+}
+
+/** What is made of something that is there: a file, a directory; the wait for it; a file that tells of its failure. */
+function lookupProduced(core: TreeCore, parent: NodeId, name: Name, production: Production): number {
+  if (production.state === 'pending') {
+    core.job.kind = 'produce'
+    core.job.key = production.key
+    core.job.again = true
+    return PENDING
+  }
+  if (production.state === 'made' && production.isDirectory) {
+    const slot = core.anchors.produced(parent, nameText(name), production.path)
+    if (slot === 0) return -ENOMEM
+    const result = answerAnchor(core, slot, parent)
+    core.validity.entry = SHORT
+    return result
+  }
+  const slot = core.anchors.named(PRODUCED, parent, name, S_IFREG)
+  if (slot === 0) return -ENOMEM
+  const result = fillProduced(core, slot, production)
+  if (result < 0) return result
+  core.frames.setLookups(slot, core.frames.lookups(slot) + 1)
+  core.entryNode = slot
+  core.validity.entry = SHORT
+  return 0
+}
+
+/** Attributes of a file that is made, or of an empty one where it could not be. 0 or `-errno`. */
+export function fillProduced(core: TreeCore, slot: NodeId, production: Production | undefined): number {
+  if (production?.state === 'made') return fillPayload(core, slot, production.path)
+  if (production?.state !== 'failed') return -ESTALE
+  fillMade(core, slot, 0o444, 0)
   return 0
 }
 

@@ -18,7 +18,7 @@ import {
   S_IFMT,
   S_IFREG,
 } from '../os/constants.ts'
-import { EACCES, EBADF, EEXIST, EIO, EISDIR, ENFILE, ENOENT, ENXIO, ESTALE } from '../os/errno.ts'
+import { EACCES, EBADF, EEXIST, EIO, EISDIR, ENFILE, ENOENT, ENXIO, EROFS, ESTALE } from '../os/errno.ts'
 import * as libc from '../os/libc.ts'
 import { cString } from '../os/memory.ts'
 import { answerEntry } from './answers.ts'
@@ -36,6 +36,7 @@ import {
   FLAG_PASSTHROUGH,
   FLAG_WRITABLE,
   FUNCTION,
+  PRODUCED,
   PROPERTY,
 } from './frames.ts'
 import { frameOf, identify } from './identity.ts'
@@ -66,6 +67,7 @@ export function open(core: TreeCore, node: NodeId, flags: number): number {
     const payload = payloadOfProperty(core, node)
     return payload === undefined ? openMade(core, node, flags) : openPayload(core, node, payload, flags)
   }
+  if (kind === PRODUCED) return writes ? -EROFS : openProduced(core, node, flags)
   if (kind !== BACKED) return kind === ANCHOR ? -EISDIR : -ENXIO
   if (writes) {
     const local = ensureLocal(core, node, true)
@@ -73,8 +75,10 @@ export function open(core: TreeCore, node: NodeId, flags: number): number {
   }
   const fd = core.nodeFd(node)
   if (fd < 0) return fd
-  if (!writes && isCosmProgram(core, node) && showsLine(core, node, fd))
-    return openMade(core, node, flags | HANDLE_LINE)
+  if (!writes && isCosmProgram(core, node)) {
+    if (isReplaced(core, node)) return -ESTALE
+    if (showsLine(core, node, fd)) return openMade(core, node, flags | HANDLE_LINE)
+  }
   if ((flags & O_TRUNC) !== 0) {
     const cut = libc.truncate(descriptorPath(fd), 0)
     if (cut < 0) return cut
@@ -138,6 +142,12 @@ function passthrough(core: TreeCore, node: NodeId, fd: number, writes: boolean):
   return id
 }
 
+/** Whether a program's name is another file's by now: the kernel has not heard of it yet, and is to look again. */
+function isReplaced(core: TreeCore, node: NodeId): boolean {
+  if (core.frames.hasFlag(node, FLAG_NAMELESS)) return false
+  return core.statChild(core.frames.parent(node), core.nameOf(node)) < 0 || !core.isStatOf(node)
+}
+
 /** Whether a program of a cosm reads as the launcher's line now. */
 function showsLine(core: TreeCore, node: NodeId, fd: number): boolean {
   if (core.stat.descriptor(fd) < 0) return false
@@ -156,6 +166,26 @@ function openMade(core: TreeCore, node: NodeId, flags: number): number {
   opened.keepCache = false
   opened.directIo = true
   return 0
+}
+
+/** Opens a file that was made: the kernel reads it itself where it can. -EIO for one that could not be made. */
+function openProduced(core: TreeCore, node: NodeId, flags: number): number {
+  const { frames, opened } = core
+  const production = core.productions.find(frames.parent(node), frames.nameText(node))
+  if (production?.state === 'failed') return -EIO
+  if (production?.state !== 'made') return -ESTALE
+  const fd = libc.open(cString(Buffer.from(production.path, 'latin1')).address, reopenFlags(flags), 0)
+  if (fd < 0) return fd
+  // One file has one backing for as long as it is open.
+  const shared = frames.opens(node) > 0
+  opened.backingId = shared ? frames.backing(node) : Math.max(0, core.services.passthrough.register(fd))
+  if (!shared) {
+    frames.setBacking(node, opened.backingId)
+    if (opened.backingId > 0) frames.setFlag(node, FLAG_PASSTHROUGH)
+  }
+  const own = opened.backingId > 0 ? -1 : fd
+  if (own < 0) libc.close(fd)
+  return finishOpen(core, node, flags, own)
 }
 
 /** Opens the file that `name:payload` is. */

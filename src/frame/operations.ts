@@ -110,8 +110,9 @@ export interface Opened {
  * `fsync`, `fdatasync`: descriptor. `read`: descriptor, position, length; the data is the reply.
  * `fallocate`: descriptor, mode, position, length. `copyRange`: descriptor, position, other descriptor,
  * other position, length. `copyUp`: copies `length` bytes from descriptor to other descriptor with holes kept.
+ * `produce`: no work of a thread; the request waits until `nextEnded` tells its `key`, and is dispatched again.
  */
-export type JobKind = 'fsync' | 'fdatasync' | 'read' | 'fallocate' | 'copyRange' | 'copyUp'
+export type JobKind = 'fsync' | 'fdatasync' | 'read' | 'fallocate' | 'copyRange' | 'copyUp' | 'produce'
 export interface Job {
   kind: JobKind
   descriptor: number
@@ -126,6 +127,7 @@ export interface Job {
    */
   again: boolean
   token: number
+  key: string
 }
 
 /**
@@ -198,6 +200,8 @@ export interface TreeOperations {
   /** The reply of the current request is written (or there is none): what was noted of it may go. */
   answered(): void
   jobEnded(token: number, result: number): void
+  /** A `produce` job that has ended, by its key; undefined for none. */
+  nextEnded(): string | undefined
 
   /** 0, with `entryNode`, `attributes`, `validity`; -ENOENT may be cached for `validity.entry` seconds. */
   lookup(parent: NodeId, name: Name): number

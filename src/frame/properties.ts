@@ -5,7 +5,7 @@ import { fillAttributes, numberOf } from './answers.ts'
 import type { TreeCore } from './core.ts'
 import { isCosmProgram } from './executables.ts'
 import { describeVerdicts, payloadOf, requirementsOfFrame } from './execution.ts'
-import { ANCHOR, BACKED, FUNCTION, LIBRARY, PROPERTIES, PROPERTY } from './frames.ts'
+import { ANCHOR, BACKED, FUNCTION, LIBRARY, PRODUCED, PROPERTIES, PROPERTY } from './frames.ts'
 import { frameOf } from './identity.ts'
 import { number } from './inode-number.ts'
 import { fillAnchor, libraryAt, libraryOfFrame, programAt, specialDirectory } from './lookup.ts'
@@ -19,8 +19,10 @@ import { makeName, readable } from './paths.ts'
  */
 const COMMON = ['inode', 'dcel', 'layers', 'prod', 'mtime'] as const
 const EXECUTABLE = ['profile', 'vms'] as const
+/** Why something could not be made. */
+const FAILED = ['error'] as const
 const PAYLOADS: readonly string[] = ['payload', 'native']
-export const TEXT_PROPERTIES = [...COMMON, ...EXECUTABLE] as const
+export const TEXT_PROPERTIES = [...COMMON, ...EXECUTABLE, ...FAILED] as const
 export type TextProperty = (typeof TEXT_PROPERTIES)[number]
 
 export function isPropertyName(name: string): boolean {
@@ -137,6 +139,11 @@ export function nodeProperty(core: TreeCore, slot: NodeId, property: TextPropert
       const requirements = requirementsOfFrame(core, slot)
       return requirements && describeVerdicts(core, requirements)
     }
+    case 'error': {
+      if (frames.kind(slot) !== PRODUCED) return undefined
+      const production = core.productions.find(frames.parent(slot), frames.nameText(slot))
+      return production?.state === 'failed' ? `${production.why}\n` : undefined
+    }
     case 'mtime': {
       const fd = core.nodeFd(slot)
       if (fd < 0 || core.stat.descriptor(fd) < 0) return '\n'
@@ -162,6 +169,10 @@ export function layersOf(core: TreeCore, slot: NodeId): { path: string; local: b
   const { frames } = core
   const stack = core.stackOf(slot)
   const kind = frames.kind(slot)
+  if (kind === PRODUCED) {
+    const path = core.productions.pathOf(slot)
+    return path === undefined ? [] : [{ path, local: false }]
+  }
   if (kind === LIBRARY || kind === FUNCTION) {
     const path = payloadOf(core, slot)
     return path === undefined ? [] : [{ path, local: false }]
@@ -190,6 +201,9 @@ export function layersOf(core: TreeCore, slot: NodeId): { path: string; local: b
 export function productionOf(core: TreeCore, slot: NodeId): string {
   const { frames } = core
   const stack = core.stackOf(slot)
+  const isMade = frames.kind(slot) === PRODUCED || stack.slot === slot
+  const made = isMade ? core.productions.describe(frames.parent(slot), frames.nameText(slot)) : undefined
+  if (made !== undefined) return made
   const urls = layersOf(core, slot).map((layer) => fileUrl(layer.path))
   if (frames.kind(slot) === ANCHOR && frames.layer(slot) === ANCHOR_BIND) return `bind ${urls.join(' ')}`
   if (stack.type === ANCHOR_COSM && urls.length > 1) return `cascade ${urls.join(' ')}`
@@ -215,5 +229,6 @@ function frameAt(core: TreeCore, parent: NodeId, text: string): NodeId {
   const special = specialDirectory(core, parent, name)
   if (special !== 0) return Math.max(0, special)
   const layer = core.statChild(parent, name)
-  return layer < 0 ? 0 : frameOf(core, parent, name, layer)
+  if (layer >= 0) return frameOf(core, parent, name, layer)
+  return core.productions.find(parent, text) ? core.anchors.named(PRODUCED, parent, name, S_IFREG) : 0
 }

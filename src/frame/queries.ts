@@ -6,7 +6,7 @@ import { allocateNative, cString } from '../os/memory.ts'
 import { getattr, readlink } from './attributes.ts'
 import { ROOT_NODE, type TreeCore } from './core.ts'
 import { mkdir } from './entries.ts'
-import { ANCHOR, BACKED, FUNCTION, PROPERTIES, PROPERTY } from './frames.ts'
+import { ANCHOR, BACKED, FUNCTION, PRODUCED, PROPERTIES, PROPERTY } from './frames.ts'
 import { mergedNames } from './listing.ts'
 import { libraryOfFrame, lookup, programAt } from './lookup.ts'
 import type { NodeId } from './operations.ts'
@@ -159,9 +159,16 @@ export function entries(
 export function openForReading(core: TreeCore, place: Place): { fd: number } | { text: string } {
   const walked = walkTo(core, place)
   try {
-    const payload = payloadOfProperty(core, walked.node)
+    const payload = payloadOfProperty(core, walked.node) ?? core.productions.pathOf(walked.node)
     if (payload !== undefined) return { fd: openHostFile(payload, place) }
     if (core.frames.kind(walked.node) === FUNCTION) return { text: core.executables.line.toString('latin1') }
+    if (core.frames.kind(walked.node) === PRODUCED)
+      throw new CosmosError(
+        'EIO',
+        readable(place.path),
+        'could not be made',
+        `cosmos cat ${readable(place.path)}:error`,
+      )
     if (core.frames.kind(walked.node) === PROPERTY)
       return { text: toBytesText(propertyOfFrame(core, walked.node) ?? '') }
     if ((core.attributes.mode & S_IFMT) === S_IFDIR)

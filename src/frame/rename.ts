@@ -19,6 +19,7 @@ import {
   ENOTDIR,
   ENOTEMPTY,
   EPERM,
+  EROFS,
   ESTALE,
   EXDEV,
 } from '../os/errno.ts'
@@ -72,6 +73,7 @@ export function rename(
   const begun = request.resent && core.journal.find(request.uniqueLow, request.uniqueHigh, RENAMED)
   const noteLow = begun ? core.journal.note(0) : 0
   const noteHigh = begun ? core.journal.note(1) : 0
+  if (core.stackOf(parent).readOnly) return -EROFS
   look(core, newParent, newName, target)
   look(core, parent, name, source)
   if (begun && (source.layer < 0 || source.inoLow !== noteLow || source.inoHigh !== noteHigh)) {

@@ -47,6 +47,10 @@ export class AccessTree extends TreeCore implements TreeOperations {
     copyEnded(this, token, result)
   }
 
+  nextEnded(): string | undefined {
+    return this.productions.nextEnded()
+  }
+
   /** Every name that the kernel may have cached, for kernels that can't drop them all at once. */
   *everyName(): Generator<{ parent: NodeId; bytes: Uint8Array; offset: number; length: number }> {
     for (const slot of this.frames.all()) {

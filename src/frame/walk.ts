@@ -5,7 +5,7 @@ import { allocateNative } from '../os/memory.ts'
 import { getattr, readlink } from './attributes.ts'
 import { ROOT_NODE, type TreeCore } from './core.ts'
 import { lookup } from './lookup.ts'
-import type { NodeId } from './operations.ts'
+import { type NodeId, PENDING } from './operations.ts'
 import { makeName, readable } from './paths.ts'
 
 /** A path that was walked: the frame at its end, held until `release`. */
@@ -84,6 +84,8 @@ export function walk(core: TreeCore, path: string, follow = true, mount?: string
       const started = performance.now()
       const result = lookup(core, at, makeName(part))
       const microseconds = Math.round((performance.now() - started) * 1000)
+      if (result === PENDING)
+        throw new CosmosError('EINPROGRESS', readable(`/${[...done, part].join('/')}`), 'is being made')
       if (result < 0)
         throw CosmosError.fromErrno(
           result === -ENOENT ? -ENOENT : result,

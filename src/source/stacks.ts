@@ -21,6 +21,8 @@ export interface Stack {
   readonly local: number
   /** One layer that shows as it is: no merge, no whiteouts. */
   readonly single: boolean
+  /** Nothing of it is changed: what is made of something else. */
+  readonly readOnly: boolean
   /** Paths below the root that hide what layers below the local one have. */
   readonly whiteouts: Set<string>
   /** Kept inode numbers by `device:ino` of the copy. */
@@ -49,7 +51,8 @@ export const ANCHOR_HOST = 2
 export const ANCHOR_OS = 3
 export const ANCHOR_COSM = 4
 export const ANCHOR_BIND = 5
-const ANCHOR_TYPES = [ANCHOR_ROOT, ANCHOR_HOST, ANCHOR_OS, ANCHOR_COSM, ANCHOR_BIND] as const
+export const ANCHOR_PRODUCED = 6
+const ANCHOR_TYPES = [ANCHOR_ROOT, ANCHOR_HOST, ANCHOR_OS, ANCHOR_COSM, ANCHOR_BIND, ANCHOR_PRODUCED] as const
 
 /** The directories that make an operating system (`.os`, design §3). */
 const OS_NAMES: ReadonlySet<string> = new Set(
@@ -78,6 +81,8 @@ export type StackSource =
   /** Host path of the directory whose `.cosm` it is; undefined for the mount's root. `top`: where the cascade ends. */
   | { type: typeof ANCHOR_COSM; directory: string | undefined; top: string }
   | { type: typeof ANCHOR_BIND; id: number; local: string; layers: readonly string[] }
+  /** Host path of the directory that was made. */
+  | { type: typeof ANCHOR_PRODUCED; path: string }
 
 /** Builds the stack of an anchor; reads what the cosmosdb has of it. */
 export function buildStack(
@@ -88,7 +93,7 @@ export function buildStack(
 ): Stack {
   const key = stackKey(source)
   const layers = layersOf(source, places)
-  const single = source.type === ANCHOR_HOST || source.type === ANCHOR_OS || source.type === ANCHOR_ROOT
+  const single = source.type !== ANCHOR_COSM && source.type !== ANCHOR_BIND
   return {
     slot,
     type: source.type,
@@ -97,6 +102,7 @@ export function buildStack(
     layers,
     local: 0,
     single,
+    readOnly: source.type === ANCHOR_PRODUCED,
     whiteouts: new Set(single ? [] : store.whiteouts(key)),
     copied: new Map(
       single ? [] : store.copiedNumbers(key).map((copied) => [copiedKey(copied.device, copied.ino), copied]),
@@ -116,6 +122,8 @@ function stackKey(source: StackSource): string {
       return `cosm:${source.directory ?? ''}`
     case ANCHOR_BIND:
       return `bind:${source.id}`
+    case ANCHOR_PRODUCED:
+      return `produced:${source.path}`
     case ANCHOR_ROOT:
       return 'root'
     case ANCHOR_HOST:
@@ -132,6 +140,8 @@ function layersOf(source: StackSource, places: StackPlaces): Layer[] {
     case ANCHOR_HOST:
     case ANCHOR_OS:
       return [layer('/')]
+    case ANCHOR_PRODUCED:
+      return [layer(source.path)]
     case ANCHOR_BIND:
       return [source.local, ...source.layers].map((path) => layer(path))
     case ANCHOR_COSM:

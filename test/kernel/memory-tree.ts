@@ -52,6 +52,7 @@ export class MemoryTree implements ops.TreeOperations {
     mode: 0,
     again: false,
     token: 0,
+    key: '',
   }
   readonly statistics = {
     blocks: 1000,
@@ -94,6 +95,9 @@ export class MemoryTree implements ops.TreeOperations {
   }
   answered(): void {
     this.calls?.push('answered')
+  }
+  nextEnded(): string | undefined {
+    return undefined
   }
   jobEnded(token: number, result: number): void {
     this.ended.push([token, result])

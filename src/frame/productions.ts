@@ -1,0 +1,266 @@
+import { lstatSync, utimesSync } from 'node:fs'
+import { placeOf, readSmallFile } from '../cef/host-file.ts'
+import { CosmosError } from '../errors.ts'
+import { MAPPER_EXTENSIONS, TRANSFORMER_NAMES } from '../form/known.ts'
+import { type Alias, parseAliases } from '../lookup/aliases.ts'
+import { suffixReader } from '../lookup/fudge/modifiers.ts'
+import type { Namespace } from '../lookup/fudge/namespace.ts'
+import { canPeel } from '../lookup/fudge/peel.ts'
+import { reread } from '../lookup/fudge/resolve.ts'
+import { describeStep, keyOf, type Step, stepsOf } from '../lookup/production.ts'
+import { S_IFMT, S_IFREG } from '../os/constants.ts'
+import { chmod, fchownat } from '../os/libc.ts'
+import { cString } from '../os/memory.ts'
+import type { TreeCore } from './core.ts'
+import { ANCHOR, BACKED, PRODUCED } from './frames.ts'
+import type { NodeId } from './operations.ts'
+import { makeName, pathBytes } from './paths.ts'
+import { isPropertyName } from './properties.ts'
+import { emptyAttributes } from './statx.ts'
+
+/**
+ * What a name stands for that nothing has: `data.json.to-yaml`, `data.json.d` (design §4). It is made from the file that
+ * is there, by a VM, when it is looked up, and kept in the store under a name of what it was made from; the tree shows
+ * the file or the directory in the store.
+ */
+
+/** What is asked of the main thread. Paths have one character a byte. */
+export interface ProductionRequest {
+  readonly key: string
+  readonly step: Step
+  readonly input: string
+  readonly output: string
+}
+
+/** What a name stands for. */
+export type Production =
+  | { readonly state: 'made'; readonly path: string; readonly isDirectory: boolean }
+  /** It is being made: `key` tells when it has ended. */
+  | { readonly state: 'pending'; readonly key: string }
+  | { readonly state: 'failed'; readonly why: string }
+
+/** Who makes it, and where it is kept. */
+export interface ProductionsParts {
+  /** A directory; one character a byte. */
+  readonly store: string
+  /** Directories that may have `aliases.toml`, nearest first; one character a byte. */
+  readonly aliases: readonly string[]
+  readonly log: (line: string) => void
+  /** Has something made; `ended` is called with its key then. Undefined: nothing is. */
+  readonly produce: ((request: ProductionRequest) => void) | undefined
+}
+
+/** The file that something is made from. */
+interface Base {
+  readonly path: string
+  readonly identity: string
+  readonly uid: number
+  readonly gid: number
+  readonly mode: number
+}
+
+/** How long a failure is believed: what was made from may be the same, and the VM another. Milliseconds. */
+const FAILED_FRESH = 5000
+/** Productions that are remembered. */
+const CAPACITY = 10_000
+const AT_FDCWD = -100
+/** chmod and chown of what was made. */
+const READ = 0o444
+/** A use is noted so long after the last, milliseconds. */
+const USED_AFTER_MS = 60_000
+/** How long the aliases are believed, milliseconds. */
+const ALIASES_FRESH = 1000
+const MAX_ALIASES = 64 * 1024
+
+export class Productions {
+  readonly #core: TreeCore
+  readonly #parts: ProductionsParts
+  readonly #failed = new Map<string, { why: string; at: number }>()
+  readonly #pending = new Map<string, Base>()
+  #aliasesAt = Number.NEGATIVE_INFINITY
+  #aliasTable: ReadonlyMap<string, Alias> = new Map()
+  /** Keys whose production has ended, and whose lookups go on. */
+  readonly #ended: string[] = []
+  readonly #attributes = emptyAttributes()
+
+  constructor(core: TreeCore, parts: ProductionsParts) {
+    this.#core = core
+    this.#parts = parts
+  }
+
+  /** Whether a name could stand for something, were there a file that it is made from. */
+  couldBe(parent: NodeId, name: string): boolean {
+    return this.#parts.produce !== undefined && canPeel(name, suffixReader(this.#namespace(parent), false))
+  }
+
+  /** What a name that a directory does not have stands for; undefined for nothing. */
+  find(parent: NodeId, name: string): Production | undefined {
+    const read = this.#read(parent, name)
+    return read && this.#make(read.base, read.steps)
+  }
+
+  /** The file that a frame shows that was made; undefined for any other frame. */
+  pathOf(slot: NodeId): string | undefined {
+    const { frames } = this.#core
+    if (frames.kind(slot) !== PRODUCED) return undefined
+    const made = this.find(frames.parent(slot), frames.nameText(slot))
+    return made?.state === 'made' ? made.path : undefined
+  }
+
+  /** The production instruction of a name, for people; undefined for nothing. */
+  describe(parent: NodeId, name: string): string | undefined {
+    const read = this.#read(parent, name)
+    return read && [...read.steps.map(describeStep).reverse(), `source ${read.base.path}`].join(' of ')
+  }
+
+  /** A production has ended: `why` it failed, if it did. */
+  ended(key: string, why: string | undefined): void {
+    const base = this.#pending.get(key)
+    this.#pending.delete(key)
+    if (why !== undefined) remember(this.#failed, key, { why, at: performance.now() })
+    else if (base) this.#adopt(key, base)
+    this.#ended.push(key)
+  }
+
+  /** A key whose production has ended since it was last asked. */
+  nextEnded(): string | undefined {
+    return this.#ended.shift()
+  }
+
+  #read(parent: NodeId, name: string): { base: Base; steps: Step[] } | undefined {
+    if (!this.#parts.produce) return undefined
+    const kind = this.#core.frames.kind(parent)
+    if (kind !== BACKED && kind !== ANCHOR) return undefined
+    const namespace = this.#namespace(parent)
+    if (!canPeel(name, suffixReader(namespace, false))) return undefined
+    const reading = reread(namespace, name)
+    if (reading?.kind !== 'chain') return undefined
+    const steps = stepsOf(reading.stages, namespace.formOf(reading.base))
+    const base = steps && this.#base(parent, reading.base)
+    return base && { base, steps }
+  }
+
+  /** Goes through the steps as far as they are made; has the next one made. */
+  #make(base: Base, steps: readonly Step[]): Production | undefined {
+    let input = base.path
+    let identity = base.identity
+    let isDirectory = false
+    for (const step of steps) {
+      const key = keyOf(identity, step)
+      const output = this.#output(key)
+      const failed = this.#failed.get(key)
+      if (failed && performance.now() - failed.at < FAILED_FRESH) return { state: 'failed', why: failed.why }
+      const made = this.#isMade(key)
+      if (made === undefined) {
+        if (!this.#pending.has(key)) {
+          this.#pending.set(key, base)
+          this.#parts.produce?.({ key, step, input, output })
+        }
+        return { state: 'pending', key }
+      }
+      isDirectory = made
+      input = output
+      identity = key
+    }
+    return { state: 'made', path: input, isDirectory }
+  }
+
+  /** Whether a result is a directory; undefined while there is none. */
+  #isMade(key: string): boolean | undefined {
+    if (this.#pending.has(key)) return undefined
+    const path = pathBytes(this.#output(key))
+    const stats = lstatSync(path, { throwIfNoEntry: false })
+    if (!stats) return undefined
+    // The store drops what was not used for the longest time, by this.
+    const now = Date.now()
+    if (now - stats.mtimeMs > USED_AFTER_MS) utimesSync(path, now / 1000, now / 1000)
+    return stats.isDirectory()
+  }
+
+  #output(key: string): string {
+    return `${this.#parts.store}/${key}`
+  }
+
+  /** What was made may be read by whoever may read what it was made from. */
+  #adopt(key: string, base: Base): void {
+    const path = cString(Buffer.from(this.#output(key), 'latin1'))
+    const { stat } = this.#core
+    if (stat.child(AT_FDCWD, path.address) < 0) return
+    const isDirectory = (stat.mode & S_IFMT) !== S_IFREG
+    const read = base.mode & READ
+    // An ordinary user's daemon can give nothing away; the mount is that user's alone.
+    fchownat(AT_FDCWD, path.address, base.uid, base.gid, 0)
+    chmod(path.address, isDirectory ? read | (read >> 2) | 0o200 : read)
+  }
+
+  /** The file of a directory that something is made from; undefined where it is none. */
+  #base(parent: NodeId, text: string): Base | undefined {
+    const core = this.#core
+    const layer = core.statChild(parent, makeName(text))
+    if (layer < 0 || (core.stat.mode & S_IFMT) !== S_IFREG) return undefined
+    core.stat.decode(this.#attributes)
+    const { mode, uid, gid, size, mtime, mtimensec, ctime, ctimensec } = this.#attributes
+    const directory = core.hostPath(parent, layer)
+    return {
+      path: `${directory === '/' ? '' : directory}/${text}`,
+      identity: `${core.stat.device}:${core.inoText()}:${size}:${mtime}.${mtimensec}:${ctime}.${ctimensec}`,
+      uid,
+      gid,
+      mode,
+    }
+  }
+
+  /** `etc/cosmos/aliases.toml` of the layers, the nearest first. One that is wrong has no aliases. */
+  #aliases(): ReadonlyMap<string, Alias> {
+    const now = performance.now()
+    if (now - this.#aliasesAt < ALIASES_FRESH) return this.#aliasTable
+    this.#aliasesAt = now
+    const all = new Map<string, Alias>()
+    for (const directory of this.#parts.aliases) {
+      const file = `${directory}/aliases.toml`
+      if (typeof placeOf(file) === 'string') continue
+      try {
+        const text = Buffer.from(readSmallFile(file, MAX_ALIASES), 'latin1').toString('utf8')
+        for (const [name, alias] of parseAliases(text, file)) if (!all.has(name)) all.set(name, alias)
+      } catch (error) {
+        if (!(error instanceof CosmosError)) throw error
+        this.#parts.log(error.message)
+      }
+    }
+    this.#aliasTable = all
+    return all
+  }
+
+  #namespace(parent: NodeId): Namespace {
+    const core = this.#core
+    return {
+      exists: (name) => core.statChild(parent, makeName(name)) >= 0,
+      names: () => [],
+      formOf: (name) => MAPPER_OF.get(/\.([^.]+)$/.exec(name.toLowerCase())?.[1] ?? ''),
+      isProperty: isPropertyName,
+      isScheme: () => false,
+      isMapper: (name) => MAPPERS.has(name),
+      isTransformer: (name) => TRANSFORMERS.has(name),
+      alias: (name) => this.#aliases().get(name),
+      isExecutable: () => false,
+      mapperOf: (form) => (MAPPERS.has(form) ? form : MAPPER_OF.get(form)),
+      isExtension: (name) => MAPPER_OF.has(name) && name !== 'ox',
+      connectors: [],
+    }
+  }
+}
+
+const MAPPERS: ReadonlySet<string> = new Set(Object.keys(MAPPER_EXTENSIONS))
+const TRANSFORMERS: ReadonlySet<string> = new Set(TRANSFORMER_NAMES)
+/** Mappers by extension. */
+const MAPPER_OF: ReadonlyMap<string, string> = new Map(
+  Object.entries(MAPPER_EXTENSIONS).flatMap(([name, extensions]) =>
+    extensions.map((each) => [each, name] as const),
+  ),
+)
+
+function remember<T>(map: Map<string, T>, key: string, value: T): void {
+  map.delete(key)
+  map.set(key, value)
+  if (map.size > CAPACITY) map.delete(map.keys().next().value as string)
+}
