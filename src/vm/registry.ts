@@ -10,6 +10,9 @@ export interface VmPlan extends VmCommand {
   readonly bounds: PoolBounds
 }
 
+/** State files are written so long after a change, once for all until then, milliseconds. */
+const SHOW_AFTER_MS = 20
+
 interface Running {
   /** The plan that was last asked for, and as text: another plan is another VM. */
   plan: VmPlan
@@ -22,7 +25,6 @@ interface Running {
 export class VmRegistry {
   readonly #runtime: string
   readonly #running = new Map<string, Running>()
-  /** State files are written once for many changes in a row. */
   readonly #changed = new Set<string>()
 
   /** `runtime` is the instance's runtime directory; what a former daemon left there is removed. */
@@ -99,13 +101,13 @@ export class VmRegistry {
 
   #show(name: string): void {
     if (this.#changed.size === 0)
-      setImmediate(() => {
+      setTimeout(() => {
         for (const each of this.#changed) {
           const running = this.#running.get(each)
           running?.files.show(running.pool.status)
         }
         this.#changed.clear()
-      })
+      }, SHOW_AFTER_MS)
     this.#changed.add(name)
   }
 }

@@ -24,7 +24,7 @@ export class VmStateFiles {
   readonly #errorLog: number
   #errorSize = 0
   #watcher: ReturnType<typeof watch> | undefined
-  #shown = ''
+  readonly #shown = new Map<string, string>()
   #closed = false
 
   /** Makes them anew. `order` is called with each word that is written to `ctl`. */
@@ -61,15 +61,14 @@ export class VmStateFiles {
 
   /** Shows what a pool is at. */
   show(status: PoolStatus): void {
-    const text = stateText(status)
-    if (this.#closed || text === this.#shown) return
-    this.#shown = text
-    writeFileSync(join(this.#directory, 'state'), text)
-    const { leases, launches, restarts, pids } = status
-    writeFileSync(
-      join(this.#directory, 'stats'),
-      `processes ${pids.length}\nsessions ${leases}\nlaunches ${launches}\nrestarts ${restarts}\n`,
-    )
+    this.#write('state', stateText(status))
+    this.#write('stats', statsText(status))
+  }
+
+  #write(name: string, text: string): void {
+    if (this.#closed || this.#shown.get(name) === text) return
+    this.#shown.set(name, text)
+    writeFileSync(join(this.#directory, name), text)
   }
 
   /** Takes them away. */
@@ -103,6 +102,10 @@ export function launcherLink(runtime: string): string {
 
 /** Largest error log, bytes. */
 const MAX_LOG = 4 * 1024 * 1024
+
+function statsText({ pids, leases, launches, restarts }: PoolStatus): string {
+  return `processes ${pids.length}\nsessions ${leases}\nlaunches ${launches}\nrestarts ${restarts}\n`
+}
 
 /** `running`, `stopped`, or `failed: why`, and the processes. */
 function stateText(status: PoolStatus): string {

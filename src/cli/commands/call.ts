@@ -55,5 +55,5 @@ async function callAsProgram(
   const options = new URLSearchParams({ library: path, function: prototype })
   if (deadline !== undefined) options.set('seconds', String(deadline))
   const name = /(\w+)\s*\(/.exec(prototype)?.[1] ?? prototype
-  await launch({ path, args, options, call: { name, deadline } })
+  await launch({ path: `${path}/${name}`, args, options, call: { name, deadline } })
 }
