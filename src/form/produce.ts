@@ -1,4 +1,15 @@
-import { lstatSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  lstatSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { basename } from 'node:path'
 import { CosmosError } from '../errors.ts'
 import type { Mapper } from './mapper.ts'
@@ -11,6 +22,8 @@ import { INDEX_SUFFIX, type MappedNode, nodeAt, readTree, writeIndex, writeTree 
 export interface Production {
   /** Host paths. A directory as input is a tree. */
   readonly input: string
+  /** Device and inode that the input must have, as stat(2) tells them: it may have been replaced meanwhile. */
+  readonly identity?: string
   /** Must not exist. It is there whole or not at all; a tree's index lies beside it (`INDEX_SUFFIX`). */
   readonly output: string
   /** What the input is: a mapper's name. Left out: what the extension of the input's name says. */
@@ -37,9 +50,9 @@ export function findMapper(form: string | undefined, path: string): Mapper | und
 
 /** Maps a file into a directory. Throws CosmosError as the mapper, and of the file system. */
 export async function produceMap(mapper: Mapper, production: Production): Promise<Produced> {
-  const { input, depth, at = [] } = production
+  const { input, identity, depth, at = [] } = production
   const levels = depth === undefined ? {} : { depth: depth + at.length }
-  const root = await runMapper(mapper, readInput(input), { at, ...levels })
+  const root = await runMapper(mapper, readInput(input, identity), { at, ...levels })
   return keepTree(nodeAt(root, at), production)
 }
 
@@ -49,9 +62,9 @@ export async function produceTransform(
   args: readonly string[],
   production: Production,
 ): Promise<Produced> {
-  const { input, at = [] } = production
+  const { input, identity, at = [] } = production
   const isDirectory = statOf(input).isDirectory()
-  const bytes = isDirectory ? Buffer.alloc(0) : readInput(input)
+  const bytes = isDirectory ? Buffer.alloc(0) : readInput(input, identity)
   const source = isDirectory ? directorySource(input) : streamSource(bytes, production)
   if (transformer.from && !transformer.from.includes(source.form ?? ''))
     throw new CosmosError(
@@ -123,11 +136,18 @@ export function partOf(output: string): string {
   return `${output}.part`
 }
 
-function readInput(path: string): Buffer {
+function readInput(path: string, identity: string | undefined): Buffer {
+  let fd = -1
   try {
-    return readFileSync(path)
+    fd = openSync(path, identity === undefined ? 'r' : constants.O_RDONLY | constants.O_NOFOLLOW)
+    const stats = fstatSync(fd, { bigint: true })
+    if (identity !== undefined && `${stats.dev}:${stats.ino}` !== identity)
+      throw new CosmosError('ESTALE', path, 'was replaced meanwhile')
+    return readFileSync(fd)
   } catch (error) {
-    throw ioError(error, path)
+    throw error instanceof CosmosError ? error : ioError(error, path)
+  } finally {
+    if (fd >= 0) closeSync(fd)
   }
 }
 

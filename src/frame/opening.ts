@@ -188,9 +188,11 @@ function openProduced(core: TreeCore, node: NodeId, flags: number): number {
   return finishOpen(core, node, flags, own)
 }
 
-/** Opens the file that `name:payload` is. */
+/** Opens the file that `name:payload` is, with the caller's own rights: what the path leads to may be another by now. */
 function openPayload(core: TreeCore, node: NodeId, path: string, flags: number): number {
+  enterUnprivileged(core.request)
   const fd = libc.open(cString(Buffer.from(path, 'latin1')).address, reopenFlags(flags), 0)
+  leaveUnprivileged(core.request)
   if (fd < 0) return fd
   const result = openMade(core, node, flags)
   if (result < 0) libc.close(fd)

@@ -29,6 +29,8 @@ export interface ProductionRequest {
   readonly key: string
   readonly step: Step
   readonly input: string
+  /** Device and inode of an input that is not of the store, as stat(2) tells them. */
+  readonly identity: string | undefined
   readonly output: string
 }
 
@@ -53,6 +55,8 @@ export interface ProductionsParts {
 /** The file that something is made from. */
 interface Base {
   readonly path: string
+  /** `device:inode`, as stat(2) tells them. */
+  readonly inode: string
   readonly identity: string
   readonly uid: number
   readonly gid: number
@@ -154,7 +158,8 @@ export class Productions {
       if (made === undefined) {
         if (!this.#pending.has(key)) {
           this.#pending.set(key, base)
-          this.#parts.produce?.({ key, step, input, output })
+          const expected = input === base.path ? base.inode : undefined
+          this.#parts.produce?.({ key, step, input, identity: expected, output })
         }
         return { state: 'pending', key }
       }
@@ -203,6 +208,7 @@ export class Productions {
     const directory = core.hostPath(parent, layer)
     return {
       path: `${directory === '/' ? '' : directory}/${text}`,
+      inode: `${userDevice(core.stat.device)}:${core.inoText()}`,
       identity: `${core.stat.device}:${core.inoText()}:${size}:${mtime}.${mtimensec}:${ctime}.${ctimensec}`,
       uid,
       gid,
@@ -248,6 +254,12 @@ export class Productions {
       connectors: [],
     }
   }
+}
+
+/** A device number of the kernel as stat(2) has it (makedev(3)). */
+function userDevice(device: number): number {
+  const [major, minor] = [device >>> 20, device & 0xfffff]
+  return ((minor & 0xff) | (major << 8) | ((minor & ~0xff) << 12)) >>> 0
 }
 
 const MAPPERS: ReadonlySet<string> = new Set(Object.keys(MAPPER_EXTENSIONS))

@@ -32,7 +32,7 @@ export class Producer {
 
   /** Makes something; answers why it failed, undefined where it did not. Never rejects. */
   async produce(
-    { step, input, output }: ProductionRequest,
+    { step, input, identity, output }: ProductionRequest,
     vm: VmDefinition | undefined,
   ): Promise<string | undefined> {
     try {
@@ -47,6 +47,7 @@ export class Producer {
             name: step.name,
             args: step.args.map((each) => wireBytes(toWire(each)).toString()),
             input: toWire(input),
+            ...(identity === undefined ? {} : { identity }),
             output: toWire(output),
             ...(step.form === undefined ? {} : { form: step.form }),
           })

@@ -5,7 +5,9 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  rmSync,
   statSync,
+  symlinkSync,
   utimesSync,
   writeFileSync,
 } from 'node:fs'
@@ -166,6 +168,24 @@ describe.skipIf(skip)(`lookups${skip ? ` (${skip})` : ''}`, () => {
     expect((await run('cat', [`${path}.to-yaml`], other)).stderr).toMatch(/Permission denied/)
     expect((await run('ls', [`${path}.d`], other)).stderr).toMatch(/Permission denied/)
     expect((await run('cat', [`${path}.d/secret`], other)).stderr).toMatch(/Permission denied/)
+  })
+
+  test.skipIf(!isRoot)('a link in the place of a file leads nobody to what is closed to him', async () => {
+    const [secret, swapped] = ['closed.json', 'swapped.json'].map((name) => join(instance.work, name)) as [
+      string,
+      string,
+    ]
+    writeFileSync(secret, '{"secret": 1}', { mode: 0o600 })
+    const other = { uid: 65_534, cwd: '/' }
+    for (let i = 0; i < 20; i++) {
+      rmSync(swapped, { force: true })
+      writeFileSync(swapped, `{"open": ${i}}`)
+      const reading = run('cat', [`${instance.inMount('swapped.json')}.to-yaml`], other)
+      rmSync(swapped)
+      symlinkSync(secret, swapped)
+      const payload = await run('cat', [`${instance.inMount('swapped.json')}:payload`], other)
+      expect(`${(await reading).stdout}${payload.stdout}`).not.toContain('secret')
+    }
   })
 
   test('an alias', async () => {

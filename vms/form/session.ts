@@ -139,6 +139,7 @@ function orderOf(args: Message): Order {
     args: textsOf(args.args, 'args'),
     modules: textsOf(args.modules, 'modules'),
     input: textOf(args.input, 'input'),
+    ...(args.identity === undefined ? {} : { identity: textOf(args.identity, 'identity') }),
     output: textOf(args.output, 'output'),
     at: listOf(args.at, 'at').map((entry) => textOf(entry, 'at')),
     ...(form === undefined || form === null ? {} : { form: textOf(form, 'form') }),
