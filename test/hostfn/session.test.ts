@@ -30,7 +30,8 @@ describe('a session', () => {
     const pid = await getpid()
     process.kill(pid, 'SIGKILL')
     await setup.vm.obituary(pid)
-    expect(await getpid()).not.toBe(pid)
+    // A call that is made before the end is noticed may have begun, and is not repeated.
+    expect(await getpid().catch(() => getpid())).not.toBe(pid)
   })
 
   test('tells when there is no VM, and tries again at the next call', async () => {
