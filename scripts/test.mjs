@@ -12,6 +12,8 @@ const LONGEST = 75 * 60_000
 const passed = []
 const failed = []
 const skipped = []
+/** Tests that passed when they were run again. */
+const retried = []
 
 const check = (name, ok, message = '') => (ok ? passed : failed).push({ name, message })
 
@@ -46,6 +48,7 @@ async function vitest() {
     passed.push(...tests.passed)
     failed.push(...tests.failed)
     skipped.push(...tests.skipped)
+    retried.push(...tests.retried)
     const none = tests.passed.length + tests.failed.length === 0
     if (none) check('vitest', false, 'no test ran')
     else if (code !== 0 && tests.failed.length === 0) check('vitest', false, `ended with ${code}`)
@@ -59,6 +62,8 @@ async function vitest() {
 function report() {
   if (skipped.length > 0) console.log('\nSkipped:')
   for (const { name, message } of skipped) console.log(`  ${name}: ${message || 'no reason given'}`)
+  if (retried.length > 0) console.log('\nPassed at the second time:')
+  for (const { name, message } of retried) console.log(`  ${name}\n${message.replace(/^/gm, '    ')}`)
   if (failed.length > 0) console.log('\nFailed:')
   for (const { name, message } of failed) console.log(`  ${name}\n${message.replace(/^/gm, '    ')}`)
   const totals = [`${passed.length} passed`, `${failed.length} failed`]

@@ -10,12 +10,13 @@ const textOf = (errors) =>
 
 export default class Report {
   onTestRunEnd(modules, unhandled) {
-    const report = { passed: [], failed: [], skipped: [] }
+    const report = { passed: [], failed: [], skipped: [], retried: [] }
     for (const module of modules) {
       const file = relative(root, module.moduleId)
       for (const test of module.children.allTests()) {
         const { state, errors, note } = test.result()
         const name = `${file} > ${test.fullName}`
+        if (test.diagnostic()?.flaky) report.retried.push({ name, message: textOf(errors ?? []) })
         if (state === 'passed') report.passed.push({ name })
         else if (state === 'failed') report.failed.push({ name, message: textOf(errors) })
         else report.skipped.push({ name, message: note ?? '' })
