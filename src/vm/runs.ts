@@ -1,4 +1,12 @@
-import { appendFileSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import {
+  appendFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { readdir, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { CosmosError } from '../errors.ts'
@@ -57,6 +65,8 @@ export class Runs {
   #timer: NodeJS.Timeout | undefined
   #last = 0
   #sincePrune = PRUNE_EVERY
+  /** There may be recorded streams: they alone are large, and grow as long as a program runs. */
+  #hasRecorded = true
 
   constructor(directory: string) {
     this.#directory = directory
@@ -84,7 +94,10 @@ export class Runs {
       for (const [name, content] of files) writeFileSync(join(this.directory(id), name), content)
     }
     this.#later(write)
-    if (isRecorded) this.flush()
+    if (isRecorded) {
+      this.#hasRecorded = true
+      this.flush()
+    }
     if (++this.#sincePrune > PRUNE_EVERY) {
       this.#sincePrune = 0
       // One that is removed by somebody else meanwhile is left to the next round.
@@ -186,14 +199,33 @@ export class Runs {
   /** Removes the oldest beyond the bounds; those that still run stay. */
   async #prune(): Promise<void> {
     const ids = (await readdir(this.#directory)).sort().reverse()
+    for (const id of ids.slice(MAX_RUNS)) await this.#remove(id)
+    if (!this.#hasRecorded) return
+    this.#hasRecorded = false
     let bytes = 0
-    for (const [index, id] of ids.entries()) {
-      const directory = join(this.#directory, id)
-      const names = await readdir(directory)
-      for (const name of names) bytes += (await stat(join(directory, name))).size
-      if ((index >= MAX_RUNS || bytes > MAX_BYTES) && names.includes('exit'))
-        await rm(directory, { recursive: true, force: true })
+    for (const id of ids.slice(0, MAX_RUNS)) {
+      for (const name of ['stdout', 'stderr']) {
+        const size = await sizeOf(join(this.#directory, id, name))
+        bytes += size ?? 0
+        this.#hasRecorded ||= size !== undefined
+      }
+      if (bytes > MAX_BYTES) await this.#remove(id)
     }
+  }
+
+  /** Removes a frame, unless its program still runs. */
+  async #remove(id: string): Promise<void> {
+    const directory = join(this.#directory, id)
+    if (existsSync(join(directory, 'exit'))) await rm(directory, { recursive: true, force: true })
+  }
+}
+
+/** Bytes of a file; undefined where there is none. */
+async function sizeOf(path: string): Promise<number | undefined> {
+  try {
+    return (await stat(path)).size
+  } catch {
+    return undefined
   }
 }
 
