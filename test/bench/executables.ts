@@ -274,10 +274,14 @@ class Executables {
   }
 }
 
-/** Whether a process sleeps. */
+/** Whether a process sleeps; one that has just been killed may be listed still. */
 function isIdle(pid: number): boolean {
-  const stat = readFileSync(`/proc/${pid}/stat`, 'latin1')
-  return stat.slice(stat.lastIndexOf(')') + 2, stat.lastIndexOf(')') + 3) === 'S'
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1')
+    return stat.slice(stat.lastIndexOf(')') + 2, stat.lastIndexOf(')') + 3) === 'S'
+  } catch {
+    return false
+  }
 }
 
 function ratio(name: string, what: string, goal: number, found: Compared): Figure {
