@@ -35,13 +35,19 @@ epoll.add(LISTEN_FD, accept)
 
 // One that is killed would never write what it compiled.
 flushCompileCache()
-while (living) {
-  epoll.wait(programs.patience)
-  programs.doDue()
+let status = 0
+try {
+  while (living) {
+    epoll.wait(programs.patience)
+    programs.doDue()
+  }
+} catch (error) {
+  status = 1
+  process.stderr.write(`hostexec ends: ${error instanceof Error ? error.stack : error}\n`)
 }
 programs.killAll()
-// process.exit waits for threads, and one of them waits for children.
-exitNow(0)
+// Node's own way out waits for threads, and one of them waits for children.
+exitNow(status)
 
 function accept(): void {
   for (;;) {
