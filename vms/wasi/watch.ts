@@ -2,7 +2,7 @@ import { Worker } from 'node:worker_threads'
 import { CosmosError } from '../../src/errors.ts'
 import { eventfd, timerfdCreate, timerfdSet, write } from '../../src/os/libc.ts'
 import { allocateNative } from '../../src/os/memory.ts'
-import { prepareStop } from './process.ts'
+import { exitNow, prepareStop } from './process.ts'
 
 /**
  * The watch: a thread that looks after the session while this one is inside a module, where it hears nothing. It
@@ -67,6 +67,11 @@ export class Watch {
     new Worker(new URL('./watch-thread.ts', import.meta.url), { workerData }).unref()
     if (Atomics.wait(this.#state, READY, 0, START_MS) === 'timed-out')
       throw new CosmosError('ETIMEDOUT', 'watch', 'its thread does not start')
+    // Node's own way out would wait for the thread, which waits for ever, and the client with it.
+    process.on('uncaughtException', (error) => {
+      process.stderr.write(`ends: ${error instanceof Error ? error.stack : error}\n`)
+      exitNow(1)
+    })
   }
 
   /** The session has this connection; -1: there is none. */
