@@ -1,8 +1,8 @@
 import { resolve } from 'node:path'
 import { buffer } from 'node:stream/consumers'
 import { ControlClient } from '../daemon/client.ts'
-import type { InspectResult } from '../daemon/handlers.ts'
 import { findInstance } from '../daemon/instance.ts'
+import type { InspectResult } from '../daemon/results.ts'
 
 /** What a path or URL of the tree leads to. */
 export interface OpenedNode {

@@ -1,5 +1,5 @@
 import type { Command } from 'commander'
-import type { BindKind } from '../daemon/handlers.ts'
+import type { BindKind } from '../daemon/results.ts'
 import { argument, withDaemon, workingDirectory } from './daemon.ts'
 import { json, line, shown, table } from './output.ts'
 

@@ -1,4 +1,4 @@
-import type { NodeAttributes, NodeType } from '../daemon/handlers.ts'
+import type { NodeAttributes, NodeType } from '../daemon/results.ts'
 
 const TYPE_LETTERS: Record<NodeType, string> = {
   file: '-',

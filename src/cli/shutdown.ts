@@ -1,7 +1,7 @@
 import { type ControlClient, isAlive } from '../daemon/client.ts'
-import type { BusyProcess } from '../daemon/handlers.ts'
 import type { Instance } from '../daemon/instance.ts'
 import { readRecord } from '../daemon/record.ts'
+import type { BusyProcess } from '../daemon/results.ts'
 import { CosmosError } from '../errors.ts'
 import { waitUntil } from './daemon.ts'
 import { line, shown } from './output.ts'

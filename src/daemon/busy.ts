@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import { setImmediate } from 'node:timers/promises'
 import { isWithin } from '../../mount/mountinfo.ts'
-import type { BusyProcess } from './handlers.ts'
+import type { BusyProcess } from './results.ts'
 
 /** Processes that are looked at before others get their turn. */
 const BATCH = 16

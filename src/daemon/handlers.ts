@@ -1,7 +1,25 @@
-import { CosmosError } from '../errors.ts'
-import { isMap } from '../form/msgpack.ts'
-import { fromWire, type WireText } from '../form/wire.ts'
+import type { WireText } from '../form/wire.ts'
 import type { RunExit } from '../vm/runs.ts'
+import { ArgumentReader } from './argument-reader.ts'
+import type {
+  AcceptsResult,
+  BindEntry,
+  BindKind,
+  BindResult,
+  DlopenResult,
+  DownResult,
+  InspectResult,
+  LaunchResult,
+  ListEntry,
+  LookupResult,
+  ObituaryResult,
+  ReloadResult,
+  RunDetails,
+  RunReport,
+  StatusResult,
+  VmReport,
+  WhichEntry,
+} from './results.ts'
 
 /**
  * What the daemon answers on its control socket: one method an operation. Paths and names come as text with one
@@ -42,7 +60,7 @@ export interface ControlHandlers {
 }
 
 /** Text with one character a byte (latin1). */
-type BytesText = string
+export type BytesText = string
 
 /** Who asks, and whether the answer is still wanted. */
 export interface RequestContext {
@@ -103,189 +121,6 @@ interface DownArguments {
   /** Detach at once: do not wait for requests at hand nor look who is busy. */
   force: boolean
 }
-export type BindKind = 'bind' | 'cascade'
-
-export interface StatusResult {
-  pid: number
-  supervisor: number
-  home: WireText
-  version: string
-  /** When the daemon started, seconds since 1970. */
-  since: number
-  mounts: MountStatus[]
-  vms: VmStatus[]
-  peers: PeerStatus[]
-  /** Access frames that are in use. */
-  frames: number
-  /** Path of the log file. */
-  log: WireText
-}
-interface MountStatus {
-  path: WireText
-  driver: string
-  /** Whether the kernel reads and writes local files by itself. */
-  passthrough: boolean
-}
-interface VmStatus {
-  name: string
-  state: string
-}
-export interface VmReport extends VmStatus {
-  /** Where its profile lies. */
-  directory: WireText
-  description: string
-  kinds: string[]
-  pids: number[]
-  /** Sessions now, and all so far. */
-  sessions: number
-  launches: number
-  restarts: number
-  /** Whether the link `.cosm/default/vm` names it. */
-  default: boolean
-}
-interface LaunchResult {
-  vm: string
-  /** Where the VM's session is had. */
-  socket: WireText
-  run: string
-  route: WireRoute
-  /** Where the streams are recorded, and how many bytes of each. */
-  record?: { directory: WireText; limit: number }
-}
-/** What the VM is told (docs/vm-protocol.md). */
-export interface WireRoute {
-  path: WireText
-  payload: WireText
-  kind: string
-  interpreter?: WireText
-  interpreterArguments?: WireText[]
-  library?: WireText
-  prototype?: string
-  lend?: [WireText, WireText][]
-  modules?: WireText[]
-  limits?: { seconds?: number; memory?: number }
-}
-/** An exit code, or the number and the name of a signal. */
-type ObituaryResult = { code: number } | { signal: number; name: string }
-interface DlopenResult {
-  vm: string
-  socket: WireText
-  library: WireText
-  /** C prototypes that are known of its functions. */
-  prototypes: string[]
-}
-export interface AcceptsResult {
-  path: WireText
-  kind: string
-  /** The one that would run it; missing where none does. */
-  chosen?: string
-  verdicts: { vm: string; accepts: boolean; reason?: string }[]
-}
-export interface RunReport {
-  id: string
-  argv: WireText[]
-  cwd: WireText
-  vm: string
-  since: number
-  /** `0`, `signal 15`, `lost: why`; missing while it runs. */
-  exit?: string
-}
-export interface RunDetails extends RunReport {
-  path: WireText
-  directory: WireText
-  env?: WireText[]
-}
-interface PeerStatus {
-  id: string
-  name: string
-  state: string
-}
-
-/** Kinds of nodes, as `find -type` names them in words. */
-export type NodeType = 'file' | 'directory' | 'link' | 'fifo' | 'socket' | 'block' | 'character'
-
-/** Attributes of a node, as stat(2) has them. Times are seconds since 1970. */
-export interface NodeAttributes {
-  /** Decimal: 64 bits do not fit a number. */
-  inode: string
-  type: NodeType
-  mode?: number
-  size?: number
-  mtime?: number
-  nlink?: number
-  uid?: number
-  gid?: number
-  /** Target of a symbolic link. */
-  target?: WireText
-}
-export interface ListEntry extends NodeAttributes {
-  name: WireText
-}
-export interface InspectResult extends NodeAttributes {
-  path: WireText
-  /** Number of the access frame. */
-  node: number
-  mode: number
-  size: number
-  mtime: number
-  /** Name of the dcel. */
-  dcel: string
-  /** The production instruction, as `name:prod` shows it. */
-  production: string
-  layers: LayerInfo[]
-  /** Path of the context frame. */
-  context: WireText
-  /** The node's other properties. */
-  properties: Record<string, string>
-}
-interface LayerInfo {
-  path: WireText
-  /** `directory`, `programs`, … */
-  kind: string
-  /** Whether writes go to it. */
-  local: boolean
-}
-export interface WhichEntry {
-  /** Where the name is in this layer. */
-  path: WireText
-  layer: WireText
-  kind: string
-}
-interface LookupResult {
-  /** The path as it is resolved, from the mount's root. */
-  path: WireText
-  kind: string
-  /** Empty unless `trace` was asked for. */
-  stages: LookupStage[]
-}
-interface LookupStage {
-  stage: string
-  answer: string
-  microseconds: number
-}
-interface BindResult {
-  path: WireText
-  /** What shows there now, nearest first. */
-  layers: WireText[]
-}
-interface BindEntry extends BindResult {
-  kind: BindKind
-}
-interface DownResult {
-  busy: BusyProcess[]
-}
-export interface BusyProcess {
-  pid: number
-  name: string
-  /** What it holds: `working directory`, `open file PATH`, … */
-  what: string
-}
-interface ReloadResult {
-  /** The new daemon; 0 when it is not known yet: `status` tells. */
-  pid: number
-  former: number
-}
-
 /** The operations by how they answer. */
 export type OperationName = keyof ControlHandlers
 export type StreamName = 'list' | 'read'
@@ -412,84 +247,5 @@ export function dispatch(
       return handlers[operation]({ name: from.word('name') }, context)
     case 'down':
       return handlers.down({ force: from.flag('force') }, context)
-  }
-}
-
-/** Longest path of a system call (limits.h), a URL's escapes counted. */
-const MAX_PATH = 3 * 4096
-
-class ArgumentReader {
-  readonly #operation: string
-  readonly #fields: Record<string, unknown>
-
-  constructor(operation: string, sent: unknown) {
-    this.#operation = operation
-    if (sent !== undefined && sent !== null && !isMap(sent)) throw this.#wrong('args', 'a map')
-    this.#fields = isMap(sent) ? sent : {}
-  }
-
-  path(name: string): BytesText {
-    return this.#text(name, this.#fields[name])
-  }
-
-  paths(name: string): BytesText[] {
-    const list = this.#fields[name]
-    if (!Array.isArray(list) || list.length === 0) throw this.#wrong(name, 'a list of paths or URLs')
-    return list.map((item: unknown) => this.#text(name, item))
-  }
-
-  flag(name: string): boolean {
-    const value = this.#fields[name] ?? false
-    if (typeof value !== 'boolean') throw this.#wrong(name, 'true or false')
-    return value
-  }
-
-  kind(name: string): BindKind {
-    const value = this.#fields[name]
-    if (value !== 'bind' && value !== 'cascade') throw this.#wrong(name, 'bind or cascade')
-    return value
-  }
-
-  word(name: string, otherwise?: string): string {
-    const value = this.#fields[name] ?? otherwise
-    if (typeof value !== 'string') throw this.#wrong(name, 'text')
-    return value
-  }
-
-  number(name: string): number {
-    const value = this.#fields[name]
-    if (typeof value !== 'number' || !Number.isInteger(value)) throw this.#wrong(name, 'a whole number')
-    return value
-  }
-
-  /** A list of any texts; empty where there is none. */
-  texts(name: string): BytesText[] {
-    const list = this.#fields[name] ?? []
-    if (!Array.isArray(list)) throw this.#wrong(name, 'a list')
-    return list.map((item: unknown) => {
-      if (typeof item !== 'string' && !(item instanceof Uint8Array)) throw this.#wrong(name, 'texts or bytes')
-      return fromWire(item)
-    })
-  }
-
-  exit(name: string): RunExit {
-    const value = this.#fields[name]
-    if (isMap(value) && typeof value.code === 'number') return { code: value.code }
-    if (isMap(value) && typeof value.signal === 'number') return { signal: value.signal }
-    throw this.#wrong(name, 'a code or a signal')
-  }
-
-  #text(name: string, value: unknown): BytesText {
-    if (typeof value !== 'string' && !(value instanceof Uint8Array)) throw this.#wrong(name, 'text or bytes')
-    const text = fromWire(value)
-    if (text.length === 0) throw new CosmosError('ENOENT', `${this.#operation} ${name}`, 'is empty')
-    if (text.length > MAX_PATH)
-      throw new CosmosError('ENAMETOOLONG', `${this.#operation} ${name}`, `is longer than ${MAX_PATH} bytes`)
-    if (text.includes('\0')) throw this.#wrong(name, 'without a NUL byte')
-    return text
-  }
-
-  #wrong(name: string, expected: string): CosmosError {
-    return new CosmosError('EINVAL', `${this.#operation} ${name}`, `must be ${expected}`)
   }
 }

@@ -4,7 +4,8 @@ import { promisify } from 'node:util'
 import { toWire } from '../form/wire.ts'
 import type { NodeDescription, Place } from '../frame/queries.ts'
 import { S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFSOCK } from '../os/constants.ts'
-import type { ControlHandlers, ListEntry, NodeAttributes, NodeType, PathArguments } from './handlers.ts'
+import type { ControlHandlers, PathArguments } from './handlers.ts'
+import type { ListEntry, NodeAttributes, NodeType } from './results.ts'
 import type { TreeAsker } from './tree-requests.ts'
 
 const readDescriptor = promisify(readFile)

@@ -10,14 +10,8 @@ import type { Route } from '../vm/route.ts'
 import { type FoundPlan, RouteCache } from '../vm/route-cache.ts'
 import { MAX_STREAM, type RunSummary, type Runs } from '../vm/runs.ts'
 import { planOf } from '../vm/shipped.ts'
-import type {
-  ControlHandlers,
-  LaunchArguments,
-  PathArguments,
-  RequestContext,
-  RunReport,
-  WireRoute,
-} from './handlers.ts'
+import type { ControlHandlers, LaunchArguments, PathArguments, RequestContext } from './handlers.ts'
+import type { RunReport, WireRoute } from './results.ts'
 import type { TreeAsker } from './tree-requests.ts'
 
 /** The control socket's operations that VMs and their executions are had by. */

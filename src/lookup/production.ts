@@ -49,7 +49,7 @@ export function keyOf(input: string, step: Step): string {
   return createHash('sha256').update(text, 'latin1').digest('hex').slice(0, 40)
 }
 
-/** A step as people read it: `to-yaml`, `grep TODO i`. */
+/** A step as people read it: `to-yaml`, `grep word i`. */
 export function describeStep(step: Step): string {
   return step.kind === 'map' ? `map ${step.name}` : ['transform', step.name, ...step.args].join(' ')
 }

@@ -115,11 +115,11 @@ test('to-ox, to-divine', async () => {
 })
 
 test('grep, head, sort', async () => {
-  const lines = 'TODO one\nnone\ntodo two'
-  expect(await text('grep', lines, ['TODO'])).toBe('TODO one\n')
-  expect(await text('grep', lines, ['-i', 'todo'])).toBe('TODO one\ntodo two\n')
-  expect(await text('grep', lines, ['TODO', 'i', 'c'])).toBe('2\n')
-  expect(await text('grep', lines, ['o$', '-n'])).toBe('3:todo two\n')
+  const lines = 'NOTE one\nnone\nnote two'
+  expect(await text('grep', lines, ['NOTE'])).toBe('NOTE one\n')
+  expect(await text('grep', lines, ['-i', 'note'])).toBe('NOTE one\nnote two\n')
+  expect(await text('grep', lines, ['NOTE', 'i', 'c'])).toBe('2\n')
+  expect(await text('grep', lines, ['o$', '-n'])).toBe('3:note two\n')
   expect(await text('grep', lines, ['o', 'v'])).toBe('')
   expect(await text('grep', 'a.b\naxb\n', ['a.b', 'F'])).toBe('a.b\n')
   expect(await transformed('grep', Buffer.from('\xe9x\ny\n', 'latin1'), ['^.x'])).toEqual(

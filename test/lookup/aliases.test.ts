@@ -6,13 +6,13 @@ test('an alias is a modifier and arguments', () => {
   const text = `
     thumb = "scale 128"
     to-pdf = " print  pdf "
-    todo = ["grep", "to do"]
+    open = ["grep", "not yet"]
     "größe" = "wc ß"
   `
   expect([...parseAliases(text, 'a')]).toEqual([
     ['thumb', { name: 'scale', args: ['128'] }],
     ['to-pdf', { name: 'print', args: ['pdf'] }],
-    ['todo', { name: 'grep', args: ['to do'] }],
+    ['open', { name: 'grep', args: ['not yet'] }],
     [toBytesText('größe'), { name: 'wc', args: [toBytesText('ß')] }],
   ])
 })

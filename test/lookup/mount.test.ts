@@ -68,7 +68,7 @@ describe.skipIf(skip)(`lookups${skip ? ` (${skip})` : ''}`, () => {
     expect(readFileSync(`${put('lines.txt', 'c\na\nb\n')}.sort.head-2`, 'utf8')).toBe('a\nb\n')
   })
 
-  test('what is there is never read as anything else', async () => {
+  test('what is there is never read in another way', async () => {
     put('taken.json', '{"a": 1}')
     const literal = put('taken.json.to-yaml', 'mine\n')
     expect(readFileSync(literal, 'utf8')).toBe('mine\n')

@@ -31,9 +31,9 @@ describe('a lookup', () => {
     ['name:', here, [node('name', p(''))]],
     ['page:body.grep-x', here, [node('page', p('body'), m('grep', 'x'))]],
     [
-      'docx/.unzip/.grep-TODO-c',
+      'docx/.unzip/.grep-NOTE-c',
       here,
-      [node('docx'), node('', m('unzip')), node('', m('grep', 'TODO', 'c'))],
+      [node('docx'), node('', m('unzip')), node('', m('grep', 'NOTE', 'c'))],
     ],
     ['a.grep-x%2Dy', here, [node('a', m('grep', 'x-y'))]],
     ['my-file', here, [node('my-file')]],

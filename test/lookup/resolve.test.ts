@@ -101,7 +101,7 @@ describe('on a plain path', () => {
     ['foo:.grep-x', undefined],
     // The current set.
     ['.unzip', set(transform('unzip'))],
-    ['.grep-TODO-c', set(transform('grep', 'TODO', 'c'))],
+    ['.grep-NOTE-c', set(transform('grep', 'NOTE', 'c'))],
     ['.unzip.grep-x', set(transform('unzip'), transform('grep', 'x'))],
     [':body', set(property('body'))],
     // Aliases.
@@ -109,7 +109,7 @@ describe('on a plain path', () => {
     ['photo.png.thumb-9', chain('photo.png', transform('scale', '128', '9'))],
     ['photo.png.tiny', chain('photo.png', transform('scale', '128', '9'))],
     ['foo.lines', chain('foo', run('wc', '-l'))],
-    ['foo.todo', chain('foo', transform('grep', 'TO DO'))],
+    ['foo.open', chain('foo', transform('grep', 'NOT YET'))],
     ['foo.lost', undefined],
     // URLs and binds.
     ['https:', undefined],

@@ -1,4 +1,4 @@
-import type { InspectResult } from '../../daemon/handlers.ts'
+import type { InspectResult } from '../../daemon/results.ts'
 import type { CliCommand } from '../command.ts'
 import { argument, withDaemon, workingDirectory } from '../daemon.ts'
 import { eachReported } from '../errors.ts'

@@ -1,5 +1,5 @@
 import type { ControlClient } from '../../daemon/client.ts'
-import type { ListEntry } from '../../daemon/handlers.ts'
+import type { ListEntry } from '../../daemon/results.ts'
 import { CosmosError } from '../../errors.ts'
 import { type WireText, wireBytes } from '../../form/wire.ts'
 import type { CliCommand } from '../command.ts'

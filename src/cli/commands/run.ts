@@ -1,5 +1,5 @@
 import { Argument } from 'commander'
-import type { RunReport } from '../../daemon/handlers.ts'
+import type { RunReport } from '../../daemon/results.ts'
 import { CosmosError } from '../../errors.ts'
 import { wireBytes, wireReadable } from '../../form/wire.ts'
 import type { CliCommand } from '../command.ts'

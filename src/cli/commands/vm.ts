@@ -1,5 +1,5 @@
 import { Argument } from 'commander'
-import type { AcceptsResult, VmReport } from '../../daemon/handlers.ts'
+import type { AcceptsResult, VmReport } from '../../daemon/results.ts'
 import { CosmosError } from '../../errors.ts'
 import type { CliCommand } from '../command.ts'
 import { argument, withDaemon, workingDirectory } from '../daemon.ts'

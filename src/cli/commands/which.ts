@@ -1,4 +1,4 @@
-import type { WhichEntry } from '../../daemon/handlers.ts'
+import type { WhichEntry } from '../../daemon/results.ts'
 import { CosmosError } from '../../errors.ts'
 import type { CliCommand } from '../command.ts'
 import { argument, withDaemon, workingDirectory } from '../daemon.ts'

@@ -17,7 +17,7 @@ export interface ResolveOptions {
 
 /**
  * What a segment means in a directory (design §4); undefined: there is no such thing, ENOENT. A name that exists is
- * never read as anything else. Throws CosmosError ELOOP for aliases that lead in a circle.
+ * never read in another way. Throws CosmosError ELOOP for aliases that lead in a circle.
  */
 export function resolve(
   namespace: Namespace,
