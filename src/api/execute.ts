@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process'
+import { resolve } from 'node:path'
 import type { Readable, Writable } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
 import { launcherPath } from '../cef/launcher.ts'
@@ -44,7 +45,7 @@ export interface Execution {
 export function exec(path: string, args: readonly string[] = [], context: ExecutionContext = {}): Execution {
   const options = new URLSearchParams()
   if (context.vm !== undefined) options.set('vm', context.vm)
-  for (const directory of context.lend ?? []) options.append('lend', directory)
+  for (const directory of context.lend ?? []) options.append('lend', resolve(directory))
   if (context.record !== false) options.set('record', '1')
   const { controlSocket } = findInstance()
   const child = spawn(

@@ -84,5 +84,5 @@ export function kernelArchs(): string[] {
 
 /** Debian's names of an architecture's library directories. */
 export function multiarchOf(arch: string): readonly string[] {
-  return TRIPLES[arch] ?? []
+  return (Object.hasOwn(TRIPLES, arch) && TRIPLES[arch]) || []
 }

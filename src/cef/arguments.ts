@@ -121,15 +121,15 @@ function narrow(value: bigint): number | bigint {
   return Number.isSafeInteger(number) ? number : value
 }
 
-const FLOAT_NAMES: Record<string, number> = {
-  nan: Number.NaN,
-  inf: Number.POSITIVE_INFINITY,
-  infinity: Number.POSITIVE_INFINITY,
-}
+const FLOAT_NAMES = new Map([
+  ['nan', Number.NaN],
+  ['inf', Number.POSITIVE_INFINITY],
+  ['infinity', Number.POSITIVE_INFINITY],
+])
 
 function parseNumber(text: string, subject: string): number {
   const [, sign = '', digits = ''] = /^([+-]?)(.*)$/s.exec(text) ?? []
-  const value = FLOAT_NAMES[digits.toLowerCase()] ?? (/^[\d.]/.test(digits) ? Number(digits) : Number.NaN)
+  const value = FLOAT_NAMES.get(digits.toLowerCase()) ?? (/^[\d.]/.test(digits) ? Number(digits) : Number.NaN)
   if (Number.isNaN(value) && digits.toLowerCase() !== 'nan')
     throw new CosmosError('EINVAL', subject, `${text || 'an empty text'} is no number`)
   return sign === '-' ? -value : value

@@ -58,7 +58,9 @@ export function parseDeclared(text: string, directory: string, file: string): De
  */
 export function readDeclared(path: string): Declared | undefined {
   const file = path + SUFFIX
-  if (placeOf(file) === 'ENOENT') return undefined
+  const place = placeOf(file)
+  // A name that is too long for the suffix has no such file.
+  if (place === 'ENOENT' || place === 'ENAMETOOLONG') return undefined
   const text = Buffer.from(readSmallFile(file, MAX_SIZE), 'latin1').toString('utf8')
   return parseDeclared(text, path.slice(0, path.lastIndexOf('/')), readable(file))
 }

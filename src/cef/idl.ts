@@ -1,4 +1,5 @@
 import { CosmosError } from '../errors.ts'
+import { readable } from '../frame/paths.ts'
 import type { CType, Prototype } from './ctypes.ts'
 import { identityOf, placeOf, readSmallFile } from './host-file.ts'
 import type { Idl } from './parser.ts'
@@ -28,16 +29,19 @@ export function readIdl(library: string, directories: readonly string[]): Idl {
   return { prototypes, types }
 }
 
+/** What says that there is no file: a name that is too long for the suffix has none. */
+const ABSENT = ['ENOENT', 'ENOTDIR', 'EACCES', 'ENAMETOOLONG']
+
 function readFile(path: string): Idl | undefined {
   const place = placeOf(path)
   if (typeof place === 'string') {
-    if (place === 'ENOENT' || place === 'ENOTDIR' || place === 'EACCES') return undefined
-    throw new CosmosError(place, path, 'can not be read')
+    if (ABSENT.includes(place)) return undefined
+    throw new CosmosError(place, readable(path), 'can not be read')
   }
   const identity = identityOf(place.stats)
   const cached = known.get(path)
   if (cached?.identity === identity) return cached.idl
-  const idl = parseIdl(Buffer.from(readSmallFile(path, MAX_SIZE), 'latin1').toString('utf8'), path)
+  const idl = parseIdl(Buffer.from(readSmallFile(path, MAX_SIZE), 'latin1').toString('utf8'), readable(path))
   known.delete(path)
   known.set(path, { identity, idl })
   if (known.size > CAPACITY) known.delete(known.keys().next().value as string)

@@ -4,7 +4,10 @@ import { HOST_ARCH, multiarchOf } from './arch.ts'
 import { identityOf, placeOf, readSmallFile } from './host-file.ts'
 
 /** Directories of 32-bit libraries on a 64-bit system are `lib` and this. */
-const SMALL_SUFFIXES: Readonly<Record<string, string>> = { i386: '32', x32: 'x32' }
+const SMALL_SUFFIXES = new Map([
+  ['i386', '32'],
+  ['x32', 'x32'],
+])
 
 /** What the dynamic linker's cache (ldconfig(8)) knows: where the libraries of a name are, in its order. */
 type LinkerCache = ReadonlyMap<string, readonly string[]>
@@ -159,7 +162,7 @@ export function namesIn(directory: string): string[] {
 /** Directories that the dynamic linker looks in at last, multiarch ones first, as Debian's does. */
 export function defaultDirectories(arch: string): string[] {
   const multiarch = multiarchOf(arch).flatMap((triple) => [`/lib/${triple}`, `/usr/lib/${triple}`])
-  const suffix = isWide(arch) ? '64' : (SMALL_SUFFIXES[arch] ?? '')
+  const suffix = isWide(arch) ? '64' : (SMALL_SUFFIXES.get(arch) ?? '')
   return [...new Set([...multiarch, `/lib${suffix}`, `/usr/lib${suffix}`, '/lib', '/usr/lib'])]
 }
 

@@ -32,7 +32,7 @@ const FUNCTION_SECTION = 3
 const EXPORT_SECTION = 7
 const MAX_SECTIONS = 100_000
 /** The most that engines take (WebAssembly JavaScript interface, implementation limits). */
-const MAX_ENTRIES = 100_000
+const MAX_ENTRIES = 1_000_000
 /** A type that is a function's; and the value types that C has a number for. */
 const FUNCTION_TYPE = 0x60
 const C_TYPES: Readonly<Record<number, string>> = {

@@ -1,10 +1,9 @@
 import { existsSync } from 'node:fs'
 import { constants } from 'node:os'
 import { CosmosError } from '../errors.ts'
-import { toWire } from '../form/wire.ts'
+import { toWire, type WireText } from '../form/wire.ts'
 import type { Wanted } from '../frame/execution.ts'
 import { readable, toBytesText } from '../frame/paths.ts'
-import type { Lease, VmPool } from '../vm/pool.ts'
 import type { VmRegistry } from '../vm/registry.ts'
 import type { Route } from '../vm/route.ts'
 import { type FoundPlan, RouteCache } from '../vm/route-cache.ts'
@@ -94,7 +93,8 @@ export function vmHandlers({ tree, mount, registry, runs, compileCache }: VmPlac
       refuseVm(context)
       const { vm, library, prototypes } = await tree.ask('library', place(args))
       const pool = registry.pool(planOf(vm, compileCache))
-      hold(pool, context.onClose)
+      const lease = pool.lease()
+      context.onClose(() => lease.end())
       return { vm: vm.name, socket: pool.socket, library: toWire(library), prototypes }
     },
     async obituary({ vm, pid }) {
@@ -165,12 +165,6 @@ function wantedBy(options: URLSearchParams): Wanted {
   }
 }
 
-/** Holds a session of a pool as long as a connection is open. */
-function hold(pool: VmPool, onClose: (callback: () => void) => void): void {
-  const lease: Lease = pool.lease()
-  onClose(() => lease.end())
-}
-
 function toReport(run: RunSummary): RunReport {
   const { id, argv, cwd, vm, since, exit } = run
   return {
@@ -206,7 +200,7 @@ function toWireRoute(route: Route): WireRoute {
     ...(prototype === undefined ? {} : { prototype }),
     ...(lend === undefined
       ? {}
-      : { lend: lend.map(([host, guest]) => [toWire(host), toWire(guest)] as const as [string, string]) }),
+      : { lend: lend.map(([host, guest]): [WireText, WireText] => [toWire(host), toWire(guest)]) }),
     ...(modules === undefined ? {} : { modules: modules.map(toWire) }),
     ...(limits === undefined ? {} : { limits }),
   }

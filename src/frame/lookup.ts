@@ -35,7 +35,7 @@ export function lookup(core: TreeCore, parent: NodeId, name: Name): number {
   if (kind !== BACKED && kind !== ANCHOR) return kind === HIDDEN_MOUNT ? missing(core, SHORT) : -ENOTDIR
   const special = specialDirectory(core, parent, name)
   if (special !== 0) return special < 0 ? special : answerAnchor(core, special, parent)
-  if (libraryAt(core, parent, nameText(name))) {
+  if (isLibraryDirectory(core, parent) && libraryAt(core, parent, nameText(name))) {
     const slot = core.anchors.named(LIBRARY, parent, name, S_IFDIR)
     return slot === 0 ? -ENOMEM : answerMade(core, slot, 0o555, 0)
   }
@@ -55,20 +55,20 @@ export function lookup(core: TreeCore, parent: NodeId, name: Name): number {
     return slot === 0 ? -ENOMEM : answerMade(core, slot, 0o555, 0)
   }
   if (layer !== -ENOENT) return layer
-  if (programAt(core, parent, nameText(name)) !== undefined) {
+  const text = nameText(name)
+  const program = programAt(core, parent, text)
+  if (program !== undefined) {
     const slot = core.anchors.named(PROGRAM_LINK, parent, name, S_IFLNK)
-    return slot === 0
-      ? -ENOMEM
-      : answerMade(core, slot, 0o777, programAt(core, parent, nameText(name))?.length ?? 0)
+    return slot === 0 ? -ENOMEM : answerMade(core, slot, 0o777, program.length)
   }
   if (includesColon(name)) {
     const result = lookupColon(core, parent, name)
     if (result !== -ENOENT) return result
   }
-  const production = core.productions.find(parent, nameText(name))
+  const production = core.productions.find(parent, text)
   if (production) return lookupProduced(core, parent, name, production)
   // A file that comes may bring a name with it that nobody tells of.
-  return missing(core, watched && !core.productions.couldBe(parent, nameText(name)) ? LONG : SHORT)
+  return missing(core, watched && !core.productions.couldBe(parent, text) ? LONG : SHORT)
 }
 
 /**

@@ -68,7 +68,7 @@ const FAILED_FRESH = 5000
 /** Productions that are remembered. */
 const CAPACITY = 10_000
 const AT_FDCWD = -100
-/** chmod and chown of what was made. */
+/** Permissions that what was made takes from what it was made from. */
 const READ = 0o444
 /** A use is noted so long after the last, milliseconds. */
 const USED_AFTER_MS = 60_000

@@ -50,7 +50,8 @@ export function propertyNamesOf(core: TreeCore, directory: NodeId): string[] {
 
 /** The text properties that are worth showing of a node; any file has those of an executable when it is asked. */
 export function shownProperties(core: TreeCore, slot: NodeId): readonly TextProperty[] {
-  return isMeantToRun(core, slot) ? TEXT_PROPERTIES : COMMON
+  if (core.frames.kind(slot) === PRODUCED) return [...COMMON, ...FAILED]
+  return isMeantToRun(core, slot) ? [...COMMON, ...EXECUTABLE] : COMMON
 }
 
 /** Whether a node is there to be run: a function, a library, a program of a cosm, a file with an x bit. */

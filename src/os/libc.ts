@@ -158,4 +158,6 @@ export const accept4 = call<(fd: N, address: N, length: N, flags: N) => N>(
   'int accept4(int, uintptr_t, uintptr_t, int)',
 )
 /** _exit(2): at once, whatever threads wait for and atexit(3) would call. */
-export const exitNow = libc.func('void _exit(int)') as unknown as (code: number) => never
+export const exitNow: (code: number) => never = libc.func('void _exit(int)') as unknown as (
+  code: number,
+) => never

@@ -44,11 +44,11 @@ export class ListeningSocket {
     this.fd = fd
   }
 
-  /** Ends the connections that wait and that nobody will accept; answers how many. */
-  refuse(): number {
-    for (let refused = 0; ; refused++) {
+  /** Ends the connections that wait and that nobody will accept. */
+  refuse(): void {
+    for (;;) {
       const fd = accept4(this.fd, 0, 0, SOCK_CLOEXEC)
-      if (fd < 0) return refused
+      if (fd < 0) return
       close(fd)
     }
   }

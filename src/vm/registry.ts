@@ -81,10 +81,6 @@ export class VmRegistry {
     return [...this.#running.keys()]
   }
 
-  async close(): Promise<void> {
-    await Promise.all([...this.#running].map(([name, running]) => this.#close(name, running)))
-  }
-
   async #close(name: string, running: Running): Promise<void> {
     if (this.#running.get(name) === running) this.#running.delete(name)
     running.files.close()

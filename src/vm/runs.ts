@@ -169,7 +169,7 @@ export class Runs {
     const env = this.#read(id, 'env')
     return {
       ...this.#summary(id),
-      path: this.#read(id, 'path')?.trimEnd() ?? '',
+      path: this.#read(id, 'path')?.slice(0, -1) ?? '',
       env: env === undefined ? undefined : splitZeroed(env),
     }
   }
@@ -180,8 +180,8 @@ export class Runs {
     return {
       id,
       argv: splitZeroed(argv),
-      cwd: this.#read(id, 'cwd')?.trimEnd() ?? '',
-      vm: this.#read(id, 'vm')?.trimEnd() ?? '',
+      cwd: this.#read(id, 'cwd')?.slice(0, -1) ?? '',
+      vm: this.#read(id, 'vm')?.slice(0, -1) ?? '',
       since: Number.parseInt(id, 36) / 16_000,
       exit: this.#read(id, 'exit')?.trimEnd(),
     }

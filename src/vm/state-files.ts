@@ -1,5 +1,6 @@
 import {
   closeSync,
+  ftruncateSync,
   linkSync,
   mkdirSync,
   openSync,
@@ -39,9 +40,11 @@ export class VmStateFiles {
     const control = join(this.#directory, 'ctl')
     writeFileSync(control, '')
     this.#watcher = watch(control, () => {
-      const words = readFileSync(control, 'utf8').split(/\s+/).filter(Boolean)
-      if (words.length === 0) return
-      writeFileSync(control, '')
+      let words: string[] = []
+      unlessLost(() => {
+        words = readFileSync(control, 'utf8').split(/\s+/).filter(Boolean)
+        if (words.length > 0) writeFileSync(control, '')
+      })
       for (const word of words) order(word)
     })
     this.#watcher.on('error', () => {})
@@ -52,11 +55,13 @@ export class VmStateFiles {
   log(bytes: Buffer): void {
     if (this.#closed) return
     this.#errorSize += bytes.length
-    if (this.#errorSize > MAX_LOG) {
-      writeFileSync(this.#errorLog, '')
-      this.#errorSize = bytes.length
-    }
-    writeSync(this.#errorLog, bytes)
+    unlessLost(() => {
+      if (this.#errorSize > MAX_LOG) {
+        ftruncateSync(this.#errorLog)
+        this.#errorSize = bytes.length
+      }
+      writeSync(this.#errorLog, bytes)
+    })
   }
 
   /** Shows what a pool is at. */
@@ -67,8 +72,10 @@ export class VmStateFiles {
 
   #write(name: string, text: string): void {
     if (this.#closed || this.#shown.get(name) === text) return
-    this.#shown.set(name, text)
-    writeFileSync(join(this.#directory, name), text)
+    unlessLost(() => {
+      writeFileSync(join(this.#directory, name), text)
+      this.#shown.set(name, text)
+    })
   }
 
   /** Takes them away. */
@@ -111,4 +118,13 @@ function statsText({ pids, leases, launches, restarts }: PoolStatus): string {
 function stateText(status: PoolStatus): string {
   const first = status.reason ? `${status.state}: ${status.reason}` : status.state
   return `${first}\n${status.pids.map((pid) => `process ${pid}\n`).join('')}`
+}
+
+/** A disk that is full, or a file that somebody has removed, costs what would show and not the daemon. */
+function unlessLost(work: () => void): void {
+  try {
+    work()
+  } catch {
+    // It shows again with the next change.
+  }
 }

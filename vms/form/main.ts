@@ -1,6 +1,6 @@
 import { flushCompileCache } from 'node:module'
+import { exitNow } from '../../src/os/libc.ts'
 import { acceptConnection, LISTEN_FD, waitReadable } from '../socket.ts'
-import { exitNow } from '../wasi/process.ts'
 import { Watch } from '../wasi/watch.ts'
 import { Session } from './session.ts'
 

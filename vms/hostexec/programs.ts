@@ -21,6 +21,8 @@ const GRACE = 1000
 const RING_AFTER = 20
 
 /** pidfd_open(2) has this number on every architecture. */
+/** The most that epoll_wait(2) takes, milliseconds. */
+const MAX_WAIT_MS = 0x7fff_ffff
 const SYS_PIDFD_OPEN = 434
 const SIGHUP = 1
 const SIGKILL = 9
@@ -109,7 +111,9 @@ export class Programs {
   get patience(): number {
     let next = this.#ringAt
     for (const { due } of this.#due) next = Math.min(next, due)
-    return Number.isFinite(next) ? Math.max(0, Math.ceil(next - performance.now())) : -1
+    return Number.isFinite(next)
+      ? Math.min(MAX_WAIT_MS, Math.max(0, Math.ceil(next - performance.now())))
+      : -1
   }
 
   /** Does what is due. */

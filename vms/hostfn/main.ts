@@ -1,12 +1,12 @@
 import './stack.ts'
 import { flushCompileCache } from 'node:module'
 import { CosmosError } from '../../src/errors.ts'
-import { setrlimit } from '../../src/os/libc.ts'
+import { exitNow, setrlimit } from '../../src/os/libc.ts'
 import { allocateNative } from '../../src/os/memory.ts'
 import { LIFE_FD, LISTEN_FD, waitReadable } from '../socket.ts'
 import { acceptCaller } from './connection.ts'
 import { Session } from './session.ts'
-import { bufferByLine, exitAtOnce, exitNow } from './system.ts'
+import { bufferByLine, exitAtOnce } from './system.ts'
 
 /**
  * hostfn: the VM of native library functions. One thread that takes a client, serves it to its end, and waits for the

@@ -2,11 +2,12 @@ import type { CallResult } from '../../src/cef/ctypes.ts'
 import { CosmosError } from '../../src/errors.ts'
 import { isMap, protocolError } from '../../src/form/msgpack.ts'
 import { toWireError, wireBytes } from '../../src/form/wire.ts'
+import { exitNow } from '../../src/os/libc.ts'
 import { type Connection, LIFE_FD, waitReadable } from '../socket.ts'
 import { execute } from './exec.ts'
 import type { NativeFunction } from './function.ts'
 import { Libraries } from './libraries.ts'
-import { Deadline, exitNow } from './system.ts'
+import { Deadline } from './system.ts'
 import { progress, startWatching } from './watch.ts'
 
 const VERSION = 1

@@ -9,8 +9,6 @@ const libc = koffi.load('libc.so.6')
 export const kill: (pid: number, signal: number) => number = libc.func('int kill(int, int)')
 /** dup2(2). */
 export const dup2: (from: number, to: number) => number = libc.func('int dup2(int, int)')
-/** _exit(2): at once, whatever the functions have left of the heap and of what atexit(3) would call. */
-export const exitNow = libc.func('void _exit(int)') as unknown as (code: number) => never
 const onExit: (handler: bigint, argument: number) => number = libc.func('int on_exit(uintptr_t, uintptr_t)')
 const fflush: (stream: number) => number = libc.func('int fflush(uintptr_t)')
 const signal: (number: number, handler: number) => number = libc.func('uintptr_t signal(int, uintptr_t)')

@@ -1,4 +1,6 @@
+import { writeSync } from 'node:fs'
 import { workerData } from 'node:worker_threads'
+import { describeError } from '../../src/errors.ts'
 import { poll } from '../../src/os/libc.ts'
 import { allocateNative } from '../../src/os/memory.ts'
 import { Connection } from '../socket.ts'
@@ -36,12 +38,17 @@ for (;;) {
   else if ((events & (POLLRDHUP | POLLHUP)) !== 0) endStuck()
 }
 
-/** False when the client is gone. */
+/** False when the client is gone, or says what is no message. */
 function passSignals(): boolean {
-  const messages = requests?.receive()
-  for (const { signal } of messages ?? [])
-    if (typeof signal === 'number' && !STOPPING.includes(signal)) kill(process.pid, signal)
-  return messages !== undefined
+  try {
+    const messages = requests?.receive()
+    for (const { signal } of messages ?? [])
+      if (typeof signal === 'number' && !STOPPING.includes(signal)) kill(process.pid, signal)
+    return messages !== undefined
+  } catch (error) {
+    writeSync(2, `connection ended: ${describeError(error)}\n`)
+    return false
+  }
 }
 
 /** The daemon is gone: the main thread ends the process if it hears it, else this does. */

@@ -7,7 +7,6 @@ import { waitReadable } from '../socket.ts'
 /** What one thread does to the whole process, or to another one, without its help. */
 
 const libc = koffi.load('libc.so.6')
-const exit: (code: number) => void = libc.func('void _exit(int)')
 const tgkill: (group: number, thread: number, signal: number) => number =
   libc.func('int tgkill(int, int, int)')
 const sigaction: (signal: number, action: number, old: number) => number = libc.func(
@@ -35,12 +34,6 @@ const SA_RESTART = 0x10000000
 /** struct sigaction of glibc, 64-bit: handler · mask (128) · flags. */
 const ACTION_SIZE = 152
 const ACTION_FLAGS = 136
-
-/** Ends the process at once, whatever its other threads do. */
-export function exitNow(code: number): never {
-  exit(code)
-  throw new Error('unreachable')
-}
 
 /**
  * Makes it possible to stop the main thread anywhere, as a stop signal does a process. The handler of the signal that

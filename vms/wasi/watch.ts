@@ -1,8 +1,8 @@
 import { Worker } from 'node:worker_threads'
 import { CosmosError } from '../../src/errors.ts'
-import { eventfd, timerfdCreate, timerfdSet, write } from '../../src/os/libc.ts'
+import { eventfd, exitNow, timerfdCreate, timerfdSet, write } from '../../src/os/libc.ts'
 import { allocateNative } from '../../src/os/memory.ts'
-import { exitNow, prepareStop } from './process.ts'
+import { prepareStop } from './process.ts'
 
 /**
  * The watch: a thread that looks after the session while this one is inside a module, where it hears nothing. It

@@ -161,7 +161,7 @@ class Program:
         try:
             with open(self.payload, "rb") as file:
                 self.source = file.read()
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, TypeError) as error:
             code = errno.errorcode.get(getattr(error, "errno", None) or errno.EINVAL, "EIO")
             raise Failure(code, str(self.payload), str(error)) from error
 
@@ -184,7 +184,7 @@ class Program:
             set_limit(kind, soft, hard)
         limits = self.route.get("limits") or {}
         if limits.get("memory"):
-            resource.setrlimit(resource.RLIMIT_AS, (int(limits["memory"]),) * 2)
+            set_limit(resource.RLIMIT_AS, int(limits["memory"]), int(limits["memory"]))
         if limits.get("seconds"):
             signal.setitimer(signal.ITIMER_REAL, limits["seconds"])
         sys.stdin, sys.stdout, sys.stderr = stream(0, "r"), stream(1, "w"), stream(2, "w")
@@ -294,7 +294,8 @@ class Session:
             raise ProtocolError("neither a request nor a signal")
         else:
             try:
-                self.answer(request, message.get("op"), message.get("args") or {})
+                args = message.get("args")
+                self.answer(request, message.get("op"), args if isinstance(args, dict) else {})
             except Failure as failure:
                 self.send({"id": request, "error": failure.fields})
 
@@ -315,6 +316,8 @@ class Session:
         count = len(args.get("descriptors") or [])
         files, self.files = self.files[:count], self.files[count:]
         try:
+            if request in self.programs:
+                raise Failure("EPROTO", "exec", f"id {request} is in use")
             child = self.vm.fork(Program(args, files), self, request)
         except Failure:
             close_all(files)

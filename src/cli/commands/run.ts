@@ -30,7 +30,15 @@ async function act(action: Action, ids: string[], options: { json?: boolean }): 
   if (ids.length === 0)
     throw new CosmosError('EINVAL', `run ${action}`, 'wants the id of a result frame', 'cosmos run list')
   if (action === 'show') return show(ids, options)
-  for (const id of ids) await rerun(id)
+  const [id, another] = ids
+  if (id === undefined || another !== undefined)
+    throw new CosmosError(
+      'EINVAL',
+      'run rerun',
+      'wants one id, as its exit code is the command’s',
+      'cosmos run list',
+    )
+  await rerun(id)
 }
 
 async function list(options: { json?: boolean }): Promise<void> {

@@ -33,13 +33,19 @@ function* messagesOf(bytes: Buffer): Generator<Buffer> {
   if (bytes.length === 0) return
   if (!bytes.subarray(0, FROM.length).equals(FROM))
     throw malformed('mbox', 1, 1, 'does not begin with "From "')
+  // The next of each is kept: one that a mailbox does not have is looked for once, not once a message.
+  const separators = [SEPARATOR, SEPARATOR_CRLF].map((text) => ({ text, at: -1 }))
   let start = 0
   while (start < bytes.length) {
-    const found = [SEPARATOR, SEPARATOR_CRLF]
-      .map((separator) => ({ at: bytes.indexOf(separator, start), size: separator.length }))
-      .filter(({ at }) => at >= 0)
-      .sort((a, b) => a.at - b.at)[0]
-    const next = found ? found.at + found.size - FROM.length : bytes.length
+    let next = bytes.length
+    for (const separator of separators) {
+      const { text } = separator
+      if (separator.at < start) {
+        const at = bytes.indexOf(text, start)
+        separator.at = at < 0 ? Number.POSITIVE_INFINITY : at
+      }
+      next = Math.min(next, separator.at + text.length - FROM.length)
+    }
     const head = bytes.indexOf(10, start)
     const message = bytes.subarray(head < 0 ? next : Math.min(head + 1, next), next)
     yield Buffer.from(message.toString('latin1').replace(/^>(>*From )/gm, '$1'), 'latin1')
