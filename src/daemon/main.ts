@@ -35,6 +35,7 @@ let tree: TreeAsker | undefined
 let served: StartMessage | undefined
 let registry: VmRegistry
 let producer: Producer
+let runs: Runs | undefined
 
 // Without its supervisor the mount is lost. An exit would wait for the threads, which may be in a system call.
 process.on('disconnect', () => process.kill(process.pid, 'SIGKILL'))
@@ -63,6 +64,8 @@ const events: TreeEvents = {
     )
   },
   ended: (how) => {
+    // Exits of the last moments.
+    runs?.flush()
     if (how === 'unmounted') tell({ type: 'unmounted' })
     process.exit(0)
   },
@@ -116,13 +119,14 @@ async function listen(passthrough: boolean): Promise<void> {
   if (!tree || !served) throw new Error('nothing is served yet')
   const client = patientTree(tree)
   const message = served
+  runs = new Runs(join(instance.state, 'run'))
   const handlers: ControlHandlers = {
     ...treeHandlers(client, toBytesText(message.mount)),
     ...vmHandlers({
       tree: client,
       mount: toBytesText(message.mount),
       registry,
-      runs: new Runs(join(instance.state, 'run')),
+      runs,
       compileCache,
     }),
     async status() {

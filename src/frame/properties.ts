@@ -231,5 +231,9 @@ function frameAt(core: TreeCore, parent: NodeId, text: string): NodeId {
   if (special !== 0) return Math.max(0, special)
   const layer = core.statChild(parent, name)
   if (layer >= 0) return frameOf(core, parent, name, layer)
-  return core.productions.find(parent, text) ? core.anchors.named(PRODUCED, parent, name, S_IFREG) : 0
+  const production = core.productions.find(parent, text)
+  if (!production) return 0
+  return production.state === 'made' && production.isDirectory
+    ? core.anchors.produced(parent, text, production.path)
+    : core.anchors.named(PRODUCED, parent, name, S_IFREG)
 }

@@ -282,6 +282,7 @@ describe('arguments of a shell', () => {
       'ERANGE x: 9223372036854775808 is not in -9223372036854775808…9223372036854775807 (long)',
     ],
     ['int f(double x)', ['one'], 'EINVAL x: one is no number'],
+    ['int f(double x)', ['constructor'], 'EINVAL x: constructor is no number'],
     ['int f(double x)', [' '], 'EINVAL x: an empty text is no number'],
     ['int f(bool x)', ['yes'], 'EINVAL x: yes is neither true nor false'],
     ['int f(const char *s)', ['a\0b'], 'EINVAL s: a text cannot have a NUL in it'],

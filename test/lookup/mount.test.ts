@@ -68,6 +68,14 @@ describe.skipIf(skip)(`lookups${skip ? ` (${skip})` : ''}`, () => {
     expect(readFileSync(`${put('lines.txt', 'c\na\nb\n')}.sort.head-2`, 'utf8')).toBe('a\nb\n')
   })
 
+  test('the inode of what is made is the one that it says', () => {
+    const path = put('numbered.json', '{"a": {"b": 1}}')
+    for (const made of [`${path}.to-yaml`, `${path}.d`]) {
+      const { ino } = statSync(made, { bigint: true })
+      expect(readFileSync(`${made}:inode`, 'utf8').trim()).toBe(`${ino}`)
+    }
+  })
+
   test('what is there is never read in another way', async () => {
     put('taken.json', '{"a": 1}')
     const literal = put('taken.json.to-yaml', 'mine\n')

@@ -1,6 +1,6 @@
 // VMs: started when they are needed, replaced when they die, told about when they do not start.
 import { spawn } from 'node:child_process'
-import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { CosmosInstance, isRunning, whyNoMount } from '../support/instance.ts'
@@ -159,6 +159,16 @@ writeFileSync(process.argv[2], await cos(0).then(String, (error) => error.code +
     await instance.tell('vm', 'restart', 'asking')
     writeFileSync(join(vms, 'asking/ctl'), 'stop\n')
     expect((await running).code).toBe(125)
+  })
+
+  test('a ctl that is removed ends nobody', async () => {
+    const daemon = async (): Promise<number> => JSON.parse(await instance.tell('status', '--json')).pid
+    await instance.cosmos(['exec', '/bin/true'])
+    const before = await daemon()
+    const [directory = ''] = readdirSync(join(instance.base, 'r/cosmos'))
+    rmSync(join(instance.base, 'r/cosmos', directory, 'cosm/vm/hostexec/ctl'))
+    expect((await instance.cosmos(['exec', '/bin/echo', 'on'])).stdout).toBe('on\n')
+    expect(await daemon()).toBe(before)
   })
 
   test('the daemon is killed under a program: 125, one line, and nothing is left over', async () => {

@@ -30,6 +30,13 @@ test('what is begun and ended is read again', () => {
   expect(readFileSync(join(runs.directory(id), 'trace'), 'utf8')).toMatch(/launched\n.*ended: signal 9\n$/)
 })
 
+test('paths come back byte by byte, whatever they end with', () => {
+  // à ends with the byte A0, which is a blank in latin1.
+  const path = Buffer.from('/voilà').toString('latin1')
+  const id = runs.begin({ ...start, path, cwd: '/a blank ' }, false)
+  expect(runs.show(id)).toMatchObject({ path, cwd: '/a blank ' })
+})
+
 test('one that is recorded is there at once', () => {
   expect(existsSync(join(runs.directory(runs.begin(start, true)), 'argv'))).toBe(true)
 })

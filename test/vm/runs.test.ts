@@ -96,6 +96,12 @@ describe.skipIf(skip)(`result frames${skip ? ` (${skip})` : ''}`, () => {
     expect(readdirSync(join(shown, id))).toEqual(expect.not.arrayContaining(['env', 'stdout', 'stderr']))
   })
 
+  test('one is run again at a time', async () => {
+    const result = await instance.cosmos(['run', 'rerun', 'one', 'two'])
+    expect(result).toMatchObject({ code: 125, stdout: '' })
+    expect(result.stderr).toMatch(/^cosmos: run rerun: wants one id/)
+  })
+
   test('a frame that is not there', async () => {
     const result = await instance.cosmos(['run', 'show', 'nothing'])
     expect(result).toMatchObject({ code: 127, stdout: '' })
