@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { toWire, type WireText } from '../src/form/wire.ts'
-import { getrlimit } from '../src/os/libc.ts'
+import { fcntl, getrlimit } from '../src/os/libc.ts'
 import { allocateNative } from '../src/os/memory.ts'
 
 /**
@@ -19,6 +19,15 @@ export const args = stringsOf('/proc/self/cmdline').slice(process.execArgv.lengt
 export const env = stringsOf('/proc/self/environ')
 /** Numbers of the open files. */
 export const descriptors = files.split(',').filter(Boolean).map(Number)
+
+// Node's own modules look at process.stderr, which makes it non-blocking, also for the program: one that writes faster
+// than its reader reads would lose what it writes. Looked at here, it is not made so later.
+const STDERR = process.stderr.fd
+const F_GETFL = 3
+const F_SETFL = 4
+const O_NONBLOCK = 0o4000
+const stderrFlags = fcntl(STDERR, F_GETFL, 0)
+if (stderrFlags > 0) fcntl(STDERR, F_SETFL, stderrFlags & ~O_NONBLOCK)
 
 const ignoredSignals = BigInt(`0x${ignored}`)
 

@@ -130,6 +130,14 @@ forBoth('streams', (subject) => {
     expect(stderr).toBe(numbers.map((i) => `e${i}\n`).join(''))
   })
 
+  test('the streams block, as they did for the caller', async () => {
+    const { stdout } = await shell('for i in 0 1 2; do grep flags /proc/$$/fdinfo/$i; done')
+    const flags = [...stdout.matchAll(/flags:\s+([0-7]+)/g)].map(([, octal]) =>
+      Number.parseInt(octal ?? '', 8),
+    )
+    expect(flags.map((each) => each & 0o4000)).toEqual([0, 0, 0])
+  })
+
   test('an end of stdin that is not the end', async () => {
     const { stdout } = await shell('cat; echo after', { input: 'before\n' })
     expect(stdout).toBe('before\nafter\n')
