@@ -3,44 +3,21 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import { promisify } from 'node:util'
-import { checkout, isRoot } from './instance.ts'
-import { run } from './run.ts'
+import { checkout } from './instance.ts'
+import { whyNotInstalled } from './packages.ts'
 
 /** Support: a C compiler for WebAssembly. */
 
-/** Debian's packages of it; several hundred MB with what they need. */
+/** Debian's packages of it. */
 const PACKAGES = ['clang', 'lld', 'wasi-libc', 'libclang-rt-dev-wasm32']
-const INSTALL_MS = 600_000
-const LOCK = ['-o', 'DPkg::Lock::Timeout=300']
 
 let known: Promise<string | undefined> | undefined
 
 /** Why C cannot be compiled here; undefined when it can. Where root runs the tests, Debian's packages are installed. */
 export function whyNoWasmCompiler(): Promise<string | undefined> {
-  known ??= prepare()
+  known ??= whyNotInstalled(PACKAGES, works, 'several hundred MB')
   return known
 }
-
-async function prepare(): Promise<string | undefined> {
-  if (await works()) return undefined
-  const wanted = `needs Debian's ${PACKAGES.join(', ')}`
-  if (!isRoot) return wanted
-  process.stderr.write(`installing ${PACKAGES.join(' ')} for the tests of wasm: several hundred MB\n`)
-  const apt = (...args: string[]) =>
-    run('apt-get', [...LOCK, '-qq', ...args], { timeout: INSTALL_MS, env: environment })
-  const install = () => apt('install', '-y', '--no-install-recommends', ...PACKAGES)
-  try {
-    if ((await install()).code !== 0) {
-      await apt('update')
-      await install()
-    }
-  } catch {
-    return `${wanted}; there is no apt-get`
-  }
-  return (await works()) ? undefined : `${wanted}, which cannot be installed here`
-}
-
-const environment = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' }
 
 /** Whether a program of C with WASI can be made. */
 async function works(): Promise<boolean> {
