@@ -47,7 +47,8 @@ export class JobRunner {
       case 'copyUp':
         return this.#copier.copyFile(descriptor, otherDescriptor, length)
       case 'produce':
-        // No thread's work: whoever dispatches requests keeps it until it has ended.
+      case 'away':
+        // No thread's work: whoever dispatches requests keeps it until it has ended, or has nothing to do with it.
         return -EINVAL
     }
   }

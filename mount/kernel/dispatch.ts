@@ -62,8 +62,8 @@ export class Dispatcher {
       log(`${operation.name} failed: ${describeError(error)}`)
     }
     if (trace.enabled) trace('%s node %d by %d: %d', operation.name, request.node, request.pid, result)
-    if (result === PENDING && tree.job.kind === 'produce') {
-      this.#wait(tree.job.key, request.size)
+    if (result === PENDING && (tree.job.kind === 'produce' || tree.job.kind === 'away')) {
+      if (tree.job.kind === 'produce') this.#wait(tree.job.key, request.size)
       tree.answered()
       return
     }
@@ -124,7 +124,7 @@ export class Dispatcher {
     }
   }
 
-  /** Answers a waiting request EINTR: its caller was interrupted. */
+  /** Answers a waiting request EINTR: its caller was interrupted. One that is answered elsewhere is told of. */
   #interrupted(uniqueLow: number, uniqueHigh: number): void {
     for (const [key, messages] of this.#waiting) {
       const index = messages.findIndex(
@@ -132,10 +132,14 @@ export class Dispatcher {
       )
       if (index < 0) continue
       messages.splice(index, 1)
-      if (messages.length === 0) this.#waiting.delete(key)
+      if (messages.length === 0) {
+        this.#waiting.delete(key)
+        this.#context.tree.abandoned(key)
+      }
       this.#context.reply.send(uniqueLow, uniqueHigh, -EINTR)
       return
     }
+    this.#context.tree.interrupted(uniqueLow, uniqueHigh)
   }
 
   /** Does the tree's job on this thread, and answers its request. */

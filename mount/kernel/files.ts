@@ -89,6 +89,10 @@ export function release(c: Context): number {
   return c.tree.release(c.request.node, c.request.u64(HANDLE))
 }
 
+export function flush(c: Context): number {
+  return c.tree.flush(c.request.node, c.request.u64(HANDLE))
+}
+
 export function fsync(c: Context): number {
   const dataOnly = (c.request.u32(FSYNC_FLAGS) & FSYNC_FDATASYNC) !== 0
   return c.tree.fsync(c.request.node, c.request.u64(HANDLE), dataOnly)

@@ -26,7 +26,6 @@ const noSuchIoctl: Handler = () => -ENOTTY
 
 /**
  * What is answered to each operation, by opcode. ENOSYS is remembered by the kernel, which then does without:
- * - flush: nothing is kept back at close;
  * - opendir, releasedir: directories need no handle, and the kernel caches what they list;
  * - access: the kernel checks by itself (default_permissions); locks: it keeps them by itself;
  * - bmap, poll, syncfs: the kernel has its own answer.
@@ -54,7 +53,7 @@ export const OPERATIONS: readonly (Operation | undefined)[] = table([
   [abi.OP_GETXATTR, { name: 'GETXATTR', size: 8, handle: getxattr }],
   [abi.OP_LISTXATTR, { name: 'LISTXATTR', size: 8, handle: listxattr }],
   [abi.OP_REMOVEXATTR, { name: 'REMOVEXATTR', size: 0, handle: removexattr }],
-  [abi.OP_FLUSH, { name: 'FLUSH', size: 24, handle: notImplemented }],
+  [abi.OP_FLUSH, { name: 'FLUSH', size: 24, handle: files.flush }],
   [abi.OP_INIT, { name: 'INIT', size: 16, handle: init }],
   [abi.OP_OPENDIR, { name: 'OPENDIR', size: 8, handle: notImplemented }],
   [abi.OP_READDIR, { name: 'READDIR', size: 40, handle: files.readdir }],

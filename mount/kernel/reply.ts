@@ -173,13 +173,14 @@ export class ReplyWriter {
 }
 
 /**
- * FOPEN_*: close(2) need not ask us: nothing is kept back by the driver, and the kernel writes mapped pages out at
- * munmap. With passthrough the kernel takes none of the cache flags.
+ * FOPEN_*: close(2) need not ask us of a file of a disk: nothing is kept back by the driver, and the kernel writes mapped
+ * pages out at munmap. With passthrough the kernel takes none of the cache flags.
  */
 function openFlags(opened: Opened): number {
-  if (opened.backingId !== 0) return FOPEN_PASSTHROUGH | FOPEN_NOFLUSH
-  if (opened.directIo) return FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES | FOPEN_NOFLUSH
-  return opened.keepCache ? FOPEN_KEEP_CACHE | FOPEN_NOFLUSH : FOPEN_NOFLUSH
+  const flush = opened.flushes ? 0 : FOPEN_NOFLUSH
+  if (opened.backingId !== 0) return FOPEN_PASSTHROUGH | flush
+  if (opened.directIo) return FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES | flush
+  return opened.keepCache ? FOPEN_KEEP_CACHE | flush : flush
 }
 
 /** struct fuse_entry_out at word `at`. */

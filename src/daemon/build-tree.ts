@@ -8,17 +8,26 @@ import type { ProductionRequest } from '../frame/productions.ts'
 import { mapStateMemory, type StateMemory } from '../frame/state-memory.ts'
 import { AccessTree } from '../frame/tree.ts'
 import { ProgramsLayer } from '../source/programs.ts'
+import type { ToSources } from '../source/requests.ts'
 import { type VmDefinition, VmDefinitions } from '../vm/definitions.ts'
 import { KEEP_RECEIVE_FD, KEEP_SEND_FD, STATE_FD } from './handover.ts'
 import type { TreePlaces } from './tree-requests.ts'
 
+/** What the tree has others do. */
+export interface TreeHelpers {
+  /** Has something made. */
+  readonly produce: (request: ProductionRequest, vm: VmDefinition | undefined) => void
+  /** Asks the sources. */
+  readonly source: (message: ToSources) => void
+}
+
 /**
- * Builds the access tree over the state memory and the keep that the supervisor handed over. `produce` has something
- * made; where it is not given nothing is, because the driver cannot let a request wait.
+ * Builds the access tree over the state memory and the keep that the supervisor handed over. Without helpers nothing is
+ * made and there are no sources, because the driver cannot let a request wait.
  */
 export function buildTree(
   places: TreePlaces,
-  produce?: (request: ProductionRequest, vm: VmDefinition | undefined) => void,
+  helpers?: TreeHelpers,
 ): { tree: AccessTree; memory: StateMemory } {
   const memory = mapStateMemory(STATE_FD)
   const programs = new ProgramsLayer(
@@ -49,13 +58,14 @@ export function buildTree(
         `${places.shipped}/etc/cosmos`,
       ],
       produce:
-        produce &&
+        helpers &&
         ((request) =>
-          produce(
+          helpers.produce(
             request,
             vms.all().find((vm) => vm.capabilities?.produces === true),
           )),
     },
+    remotes: { roots: places.sources, send: helpers?.source },
     executables: {
       vms,
       host: thisHost(),

@@ -3,10 +3,12 @@ import { flushCompileCache } from 'node:module'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { AwayReply } from '../../mount/kernel/away-reply.ts'
 import { packageVersion } from '../cli/version.ts'
 import { describeError } from '../errors.ts'
 import { toWire, toWireError } from '../form/wire.ts'
 import { toBytesText } from '../frame/paths.ts'
+import { Sources } from '../source/sources.ts'
 import { Producer } from '../vm/producer.ts'
 import { VmRegistry } from '../vm/registry.ts'
 import { Runs } from '../vm/runs.ts'
@@ -15,7 +17,7 @@ import { findBusy } from './busy.ts'
 import { readConfiguration } from './configuration.ts'
 import { ControlServer } from './control-server.ts'
 import type { ControlHandlers } from './handlers.ts'
-import type { StartMessage, ToDaemon, ToSupervisor } from './handover.ts'
+import { FUSE_FD, type StartMessage, type ToDaemon, type ToSupervisor } from './handover.ts'
 import { findInstance, prepareInstance } from './instance.ts'
 import { patientTree } from './patient-tree.ts'
 import { TreeClient } from './tree-client.ts'
@@ -36,6 +38,8 @@ let served: StartMessage | undefined
 let registry: VmRegistry
 let producer: Producer
 let runs: Runs | undefined
+/** What waits for other machines; it answers the kernel's reads and writes of them itself. */
+const sources = new Sources(new AwayReply(FUSE_FD), (key, answer) => tree?.sourceAnswer(key, answer))
 
 // Without its supervisor the mount is lost. An exit would wait for the threads, which may be in a system call.
 process.on('disconnect', () => process.kill(process.pid, 'SIGKILL'))
@@ -70,6 +74,7 @@ const events: TreeEvents = {
     process.exit(0)
   },
   failed: (error) => fail('tree', error),
+  source: (message) => sources.take(message),
   produce: (request, vm) => {
     void producer.produce(request, vm).then((why) => tree?.ask('produced', request.key, why))
   },
@@ -109,6 +114,7 @@ function treePlaces(message: StartMessage): TreePlaces {
     state: toBytesText(join(instance.runtime, 'cosm')),
     runs: toBytesText(join(instance.state, 'run')),
     store: toBytesText(join(instance.state, 'store')),
+    sources: sources.roots,
     controlSocket: instance.controlSocket,
     launcher: launcherLink(instance.runtime),
     program: toBytesText(packagePath('bin/cosmos')),
@@ -121,7 +127,7 @@ async function listen(passthrough: boolean): Promise<void> {
   const message = served
   runs = new Runs(join(instance.state, 'run'))
   const handlers: ControlHandlers = {
-    ...treeHandlers(client, toBytesText(message.mount)),
+    ...treeHandlers(client, sources, toBytesText(message.mount)),
     ...vmHandlers({
       tree: client,
       mount: toBytesText(message.mount),

@@ -21,6 +21,7 @@ export function patientTree(tree: TreeAsker): TreeAsker {
         await sleep(AGAIN_MS)
       }
     },
+    sourceAnswer: (key, answer) => tree.sourceAnswer(key, answer),
     stop: () => tree.stop(),
   }
 }

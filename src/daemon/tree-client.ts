@@ -2,6 +2,7 @@ import { Worker } from 'node:worker_threads'
 import { CosmosError } from '../errors.ts'
 import { eventfd, write } from '../os/libc.ts'
 import { allocateNative } from '../os/memory.ts'
+import type { SourceAnswer } from '../source/requests.ts'
 import type {
   FromTree,
   ToTree,
@@ -60,6 +61,10 @@ export class TreeClient implements TreeAsker {
     })
   }
 
+  sourceAnswer(key: string, answer: SourceAnswer): void {
+    this.#send({ type: 'sourceAnswer', key, answer })
+  }
+
   stop(): void {
     this.#send({ type: 'stop' })
   }
@@ -79,6 +84,9 @@ export class TreeClient implements TreeAsker {
         return
       case 'ended':
         events.ended(message.how)
+        return
+      case 'source':
+        events.source(message.message)
         return
       case 'produce':
         events.produce(message.request, message.vm)

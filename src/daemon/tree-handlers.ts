@@ -4,6 +4,7 @@ import { promisify } from 'node:util'
 import { toWire } from '../form/wire.ts'
 import type { NodeDescription, Place } from '../frame/queries.ts'
 import { S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFSOCK } from '../os/constants.ts'
+import type { Sources } from '../source/sources.ts'
 import type { ControlHandlers, PathArguments } from './handlers.ts'
 import type { ListEntry, NodeAttributes, NodeType } from './results.ts'
 import type { TreeAsker } from './tree-requests.ts'
@@ -22,8 +23,8 @@ export type TreeHandlers = Pick<
   'inspect' | 'which' | 'list' | 'read' | 'lookup' | 'bind' | 'unbind' | 'binds'
 >
 
-/** Handlers over the tree thread; `mount` is the tree's mount point, one character a byte. */
-export function treeHandlers(tree: TreeAsker, mount: string): TreeHandlers {
+/** Handlers over the tree thread and the sources; `mount` is the tree's mount point, one character a byte. */
+export function treeHandlers(tree: TreeAsker, sources: Sources, mount: string): TreeHandlers {
   const place = (args: PathArguments): Place => ({ path: args.path, cwd: args.cwd, mount })
   return {
     async inspect(args) {
@@ -58,6 +59,10 @@ export function treeHandlers(tree: TreeAsker, mount: string): TreeHandlers {
       const opened = await tree.ask('openForReading', place(args))
       if ('text' in opened) {
         yield Buffer.from(opened.text, 'latin1')
+        return
+      }
+      if ('source' in opened) {
+        yield* sources.read(opened.source, signal)
         return
       }
       try {

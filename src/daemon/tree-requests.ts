@@ -12,6 +12,7 @@ import {
   unbind,
   which,
 } from '../frame/queries.ts'
+import type { SourceAnswer, ToSources } from '../source/requests.ts'
 import type { VmDefinition } from '../vm/definitions.ts'
 
 /** What the main thread asks the tree thread, by the name of the question. */
@@ -32,6 +33,8 @@ export interface TreeRequests {
   frames(): number
   /** A production has ended; `why` it failed, if it did. */
   produced(key: string, why: string | undefined): void
+  /** The sources in the root are others by now. */
+  setSources(roots: string[]): void
   /** Whether the kernel knows of all changes. */
   isTold(): boolean
 }
@@ -44,6 +47,8 @@ export interface TreeAsker {
     name: N,
     ...args: Parameters<TreeRequests[N]>
   ): Promise<ReturnType<TreeRequests[N]>>
+  /** An answer of the sources; the tree goes on with what waits for it. */
+  sourceAnswer(key: string, answer: SourceAnswer): void
   /** The driver ends after the request at hand; its `ended` event tells. */
   stop(): void
 }
@@ -54,6 +59,8 @@ export interface TreeEvents {
   ready(resend: boolean, passthrough: boolean): void
   ended(how: 'stopped' | 'unmounted'): void
   failed(error: Error): void
+  /** The tree wants something of the sources. */
+  source(message: ToSources): void
   /** The tree wants something made, and `produced` to be asked when it has ended. */
   produce(request: ProductionRequest, vm: VmDefinition | undefined): void
 }
@@ -76,6 +83,7 @@ export function answerTreeRequests(core: TreeCore): TreeRequests {
     library: (place) => library(core, place),
     frames: () => core.frames.live,
     produced: (key, why) => core.productions.ended(key, why),
+    setSources: (roots) => core.remotes.setRoots(roots),
     isTold: () => core.services.invalidate.idle,
   }
 }
@@ -84,12 +92,14 @@ export function answerTreeRequests(core: TreeCore): TreeRequests {
 export type ToTree =
   | { type: 'start'; places: TreePlaces }
   | { type: 'stop' }
+  | { type: 'sourceAnswer'; key: string; answer: SourceAnswer }
   | { type: 'ask'; id: number; name: TreeRequestName; args: unknown[] }
 
 /** Message from the tree thread. */
 export type FromTree =
   | { type: 'loaded' }
   | { type: 'ready'; resend: boolean; passthrough: boolean }
+  | { type: 'source'; message: ToSources }
   | { type: 'produce'; request: ProductionRequest; vm: VmDefinition | undefined }
   | { type: 'answer'; id: number; value: unknown }
   | {
@@ -116,6 +126,8 @@ export interface TreePlaces {
   /** The control socket; no path of the tree. */
   readonly controlSocket: string
   readonly launcher: string
+  /** Names of the sources in the root: `https:`. */
+  readonly sources: string[]
   /** The cosm that ships with the package, and the `cosmos` program itself. */
   readonly shipped: string
   readonly program: string

@@ -3,6 +3,7 @@ import { BlockingPool } from '../../mount/kernel/blocking.ts'
 import { logToStandardError } from '../../mount/kernel/log.ts'
 import { runKernelLoop } from '../../mount/kernel/loop.ts'
 import { CosmosError } from '../errors.ts'
+import type { AccessTree } from '../frame/tree.ts'
 import { buildTree } from './build-tree.ts'
 import { FUSE_FD } from './handover.ts'
 import {
@@ -35,7 +36,10 @@ tell({ type: 'loaded' })
 
 /** Serves the mount; holds the thread until the daemon is to stop, or the mount is gone. */
 function serve(places: TreePlaces): void {
-  const { tree, memory } = buildTree(places, (request, vm) => tell({ type: 'produce', request, vm }))
+  const { tree, memory } = buildTree(places, {
+    produce: (request, vm) => tell({ type: 'produce', request, vm }),
+    source: (message) => tell({ type: 'source', message }),
+  })
   const requests = answerTreeRequests(tree)
   const how = runKernelLoop({
     fuseFd: FUSE_FD,
@@ -44,20 +48,21 @@ function serve(places: TreePlaces): void {
     state: memory,
     tree,
     onReady: ({ resend, passthrough }) => tell({ type: 'ready', resend, passthrough }),
-    onWake: () => answerAll(requests),
+    onWake: () => answerAll(tree, requests),
     everyName: () => tree.everyName(),
   })
   tell({ type: 'ended', how })
 }
 
 /** Answers what the main thread has asked; false when it wants the loop to end. */
-function answerAll(requests: TreeRequests): boolean {
+function answerAll(tree: AccessTree, requests: TreeRequests): boolean {
   for (;;) {
     const received = receiveMessageOnPort(port) as { message: ToTree } | undefined
     if (!received) return true
     const { message } = received
     if (message.type === 'stop') return false
     if (message.type === 'ask') answer(requests, message)
+    else if (message.type === 'sourceAnswer') tree.remotes.answered(message.key, message.answer)
   }
 }
 

@@ -88,13 +88,27 @@ export class Anchors {
     const { frames } = this.#core
     const key = `${parent}/${nameText(name)}`
     const known = this.#named.get(key)
-    if (known !== undefined && frames.kind(known) === kind) return known
+    if (known !== undefined && frames.kind(known) === kind && frames.type(known) === type) return known
     const slot = frames.allocate(kind, parent, frames.context(parent))
     if (slot === 0) return 0
     frames.place(slot, parent, name.bytes, name.offset, name.length)
     frames.setType(slot, type)
     this.#named.set(key, slot)
     return slot
+  }
+
+  /** A frame that `named` has made is at another place; what was there has no name any more. */
+  move(parent: NodeId, name: Name, newParent: NodeId, newName: Name): void {
+    const { frames } = this.#core
+    const from = `${parent}/${nameText(name)}`
+    const to = `${newParent}/${nameText(newName)}`
+    const slot = this.#named.get(from)
+    this.#named.delete(from)
+    this.#named.delete(to)
+    if (slot === undefined) return
+    frames.place(slot, newParent, newName.bytes, newName.offset, newName.length)
+    this.#named.set(to, slot)
+    if (parent !== newParent) this.#core.settle(parent)
   }
 
   /** An earlier daemon left this frame. */
@@ -112,7 +126,10 @@ export class Anchors {
     if (kind === ANCHOR) {
       this.#anchors.delete(this.#keyOf(slot))
       this.#stacks.delete(slot)
-    } else if (kind !== BACKED) this.#named.delete(`${frames.parent(slot)}/${frames.nameText(slot)}`)
+    } else if (kind !== BACKED) {
+      const place = `${frames.parent(slot)}/${frames.nameText(slot)}`
+      if (this.#named.get(place) === slot) this.#named.delete(place)
+    }
   }
 
   #keyOf(slot: NodeId): string {

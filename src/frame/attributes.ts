@@ -37,6 +37,7 @@ import {
   PROGRAM_LINK,
   PROPERTIES,
   PROPERTY,
+  REMOTE,
 } from './frames.ts'
 import { fillAnchor, fillMade, fillPayload, fillProduced, programAt } from './lookup.ts'
 import {
@@ -92,6 +93,8 @@ export function getattr(core: TreeCore, node: NodeId): number {
     case FUNCTION:
       fillMade(core, node, 0o555, core.executables.line.length)
       return 0
+    case REMOTE:
+      return core.remotes.getattr(node)
     case LIBRARY:
     case HIDDEN_MOUNT:
     case PROPERTIES:
@@ -206,6 +209,7 @@ function writeTime(at: number, given: boolean, now: boolean, seconds: number, na
 export function readlink(core: TreeCore, node: NodeId, address: number, size: number): number {
   const { frames } = core
   if (!frames.exists(node)) return -ESTALE
+  if (frames.kind(node) === REMOTE) return core.remotes.readlink(node, address, size)
   if (frames.kind(node) === PROGRAM_LINK) {
     const target = programAt(core, frames.parent(node), frames.nameText(node))
     if (target === undefined) return -ESTALE

@@ -30,6 +30,7 @@ import type {
 import { OutsideChanges } from './outside.ts'
 import { makeName, nameText } from './paths.ts'
 import { Productions, type ProductionsParts } from './productions.ts'
+import { Remotes, type RemotesParts } from './remotes.ts'
 import type { StateMemory } from './state-memory.ts'
 import { emptyAttributes, Stat } from './statx.ts'
 import { WatchTable } from './watches.ts'
@@ -49,6 +50,7 @@ export interface TreeParts {
   readonly places: StackPlaces
   readonly executables: ExecutablesParts
   readonly productions: ProductionsParts
+  readonly remotes: RemotesParts
   /** Name of this host's directory in the root: `me@laptop`. */
   readonly hostDirectory: string
 }
@@ -74,6 +76,7 @@ export class TreeCore {
   readonly executables: Executables
   readonly libraries = new FunctionLibraries()
   readonly productions: Productions
+  readonly remotes: Remotes
   readonly outside = new OutsideChanges(this)
 
   readonly request: Request = {
@@ -87,7 +90,7 @@ export class TreeCore {
   }
   readonly attributes: Attributes = emptyAttributes()
   readonly validity: Validity = { entry: 0, attributes: 0 }
-  readonly opened: Opened = { handle: 0, backingId: 0, keepCache: false, directIo: false }
+  readonly opened: Opened = { handle: 0, backingId: 0, keepCache: false, directIo: false, flushes: false }
   readonly job: Job = {
     kind: 'fsync',
     descriptor: -1,
@@ -129,6 +132,7 @@ export class TreeCore {
     this.places = parts.places
     this.executables = new Executables(parts.executables)
     this.productions = new Productions(this, parts.productions)
+    this.remotes = new Remotes(this, parts.remotes)
     this.hostDirectory = parts.hostDirectory
     this.watches = new WatchTable(this.frames)
     this.merged = new MergedDirectories(this)
@@ -325,6 +329,7 @@ export class TreeCore {
     ) {
       const parent = frames.parent(at)
       this.anchors.forget(at)
+      this.remotes.forget(at)
       this.kept.forget(at)
       this.descriptors.drop(at)
       this.watches.remove(at)

@@ -58,6 +58,8 @@ export const LIBRARY = 8
 export const FUNCTION = 9
 /** A file that is made of another (`a.json.to-yaml`), or that could not be. */
 export const PRODUCED = 10
+/** What a source has that must be waited for: anything below `https:` or a peer's directory. */
+export const REMOTE = 11
 
 /** Flags of a frame, kept in the record. */
 /** Its name is gone: it can be reached by a kept descriptor only. */

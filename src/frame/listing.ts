@@ -4,7 +4,7 @@ import { close, getdents64, lseek, open } from '../os/libc.ts'
 import { allocateNative } from '../os/memory.ts'
 import { fillAttributes, numberFor, numberOf } from './answers.ts'
 import { ROOT_NODE, type TreeCore } from './core.ts'
-import { ANCHOR, BACKED, HIDDEN_MOUNT, LIBRARY, PROPERTIES } from './frames.ts'
+import { ANCHOR, BACKED, HIDDEN_MOUNT, LIBRARY, PROPERTIES, REMOTE } from './frames.ts'
 import { isLibraryDirectory } from './functions.ts'
 import { frameOf } from './identity.ts'
 import { hashName, number } from './inode-number.ts'
@@ -28,7 +28,7 @@ const DT_REG = 8
 const FIRST_HASH = 16
 
 /** Kinds of frames that are read as directories. */
-const DIRECTORIES: ReadonlySet<number> = new Set([BACKED, ANCHOR, PROPERTIES, HIDDEN_MOUNT, LIBRARY])
+const DIRECTORIES: ReadonlySet<number> = new Set([BACKED, ANCHOR, PROPERTIES, HIDDEN_MOUNT, LIBRARY, REMOTE])
 
 /** A directory being read from its disk. */
 interface Stream {
@@ -234,13 +234,15 @@ export class Listings {
       this.#lists.set(node, list)
       if (this.#lists.size > LISTS) this.#lists.delete(this.#lists.keys().next().value as NodeId)
     }
+    const isRemote = core.frames.kind(node) === REMOTE
     const counted = plus && core.frames.kind(node) !== PROPERTIES
     for (let index = firstAfter(list, cookie); index < list.length; index++) {
       const { name: text, type, cookie: next } = list[index]!
       const name = makeName(text)
       core.entryNode = 0
       let found = false
-      if (counted && next >= FIRST_HASH) {
+      // What a source would have to be asked for is not: a name is all that is told.
+      if (counted && next >= FIRST_HASH && (!isRemote || core.remotes.isKnown(node, text))) {
         found = lookup(core, node, name) === 0
         // What went meanwhile is not told.
         if (!found) continue
@@ -331,11 +333,14 @@ function listed(core: TreeCore, slot: NodeId): Listed[] | number {
         ? new Map<string, number>()
         : kind === LIBRARY
           ? new Map([...(libraryOfFrame(core, slot)?.functions ?? [])].map((name) => [name, DT_REG]))
-          : mergedNames(core, slot)
+          : kind === REMOTE
+            ? core.remotes.names(slot)
+            : mergedNames(core, slot)
   if (typeof names === 'number') return names
   if (slot === ROOT_NODE) {
     names.set('.cosm', DT_DIR)
     names.set(core.hostDirectory, DT_DIR)
+    for (const name of core.remotes.roots) names.set(name, DT_DIR)
   }
   const list = [...names].map(([name, type]) => {
     const bytes = pathBytes(name)

@@ -14,6 +14,7 @@ import {
   PROGRAM_LINK,
   PROPERTIES,
   PROPERTY,
+  REMOTE,
 } from './frames.ts'
 import { isLibraryDirectory, type Library } from './functions.ts'
 import { frameOf } from './identity.ts'
@@ -32,9 +33,11 @@ export function lookup(core: TreeCore, parent: NodeId, name: Name): number {
   const kind = frames.kind(parent)
   if (kind === PROPERTIES) return lookupProperty(core, frames.parent(parent), parent, name)
   if (kind === LIBRARY) return lookupFunction(core, parent, name)
+  if (kind === REMOTE) return lookupRemote(core, parent, name)
   if (kind !== BACKED && kind !== ANCHOR) return kind === HIDDEN_MOUNT ? missing(core, SHORT) : -ENOTDIR
   const special = specialDirectory(core, parent, name)
   if (special !== 0) return special < 0 ? special : answerAnchor(core, special, parent)
+  if (parent === ROOT_NODE && core.remotes.roots.has(nameText(name))) return core.remotes.lookupRoot(name)
   if (isLibraryDirectory(core, parent) && libraryAt(core, parent, nameText(name))) {
     const slot = core.anchors.named(LIBRARY, parent, name, S_IFDIR)
     return slot === 0 ? -ENOMEM : answerMade(core, slot, 0o555, 0)
@@ -69,6 +72,12 @@ export function lookup(core: TreeCore, parent: NodeId, name: Name): number {
   if (production) return lookupProduced(core, parent, name, production)
   // A file that comes may bring a name with it that nobody tells of.
   return missing(core, watched && !core.productions.couldBe(parent, text) ? LONG : SHORT)
+}
+
+/** A name of a source's directory, else one of its properties. */
+function lookupRemote(core: TreeCore, parent: NodeId, name: Name): number {
+  const result = core.remotes.lookup(parent, name)
+  return result === -ENOENT ? missing(core, SHORT) : result
 }
 
 /**

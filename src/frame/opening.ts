@@ -108,6 +108,7 @@ function finishOpen(core: TreeCore, node: NodeId, flags: number, own: number): n
   frames.setOpens(node, frames.opens(node) + 1)
   if ((flags & O_ACCMODE) !== O_RDONLY) frames.setFlag(node, FLAG_WRITABLE)
   opened.handle = handle
+  opened.flushes = false
   opened.keepCache = core.isWatched(frames.parent(node))
   opened.directIo = opened.backingId === 0 && core.devices.classOf(frames.device(node)) === 'volatile'
   if (frames.hasFlag(node, FLAG_NAMELESS)) core.kept.node(node)
@@ -162,6 +163,7 @@ function openMade(core: TreeCore, node: NodeId, flags: number): number {
   if (handle === 0) return -ENFILE
   frames.setOpens(node, frames.opens(node) + 1)
   opened.handle = handle
+  opened.flushes = false
   opened.backingId = 0
   opened.keepCache = false
   opened.directIo = true

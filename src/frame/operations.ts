@@ -103,6 +103,8 @@ export interface Opened {
   keepCache: boolean
   /** Reads and writes must not be cached (size unknown, endless stream). */
   directIo: boolean
+  /** close(2) must ask: something that was written may not have arrived yet. */
+  flushes: boolean
 }
 
 /**
@@ -111,8 +113,17 @@ export interface Opened {
  * `fallocate`: descriptor, mode, position, length. `copyRange`: descriptor, position, other descriptor,
  * other position, length. `copyUp`: copies `length` bytes from descriptor to other descriptor with holes kept.
  * `produce`: no work of a thread; the request waits until `nextEnded` tells its `key`, and is dispatched again.
+ * `away`: the request is answered elsewhere, to the kernel itself.
  */
-export type JobKind = 'fsync' | 'fdatasync' | 'read' | 'fallocate' | 'copyRange' | 'copyUp' | 'produce'
+export type JobKind =
+  | 'fsync'
+  | 'fdatasync'
+  | 'read'
+  | 'fallocate'
+  | 'copyRange'
+  | 'copyUp'
+  | 'produce'
+  | 'away'
 export interface Job {
   kind: JobKind
   descriptor: number
@@ -202,6 +213,10 @@ export interface TreeOperations {
   jobEnded(token: number, result: number): void
   /** A `produce` job that has ended, by its key; undefined for none. */
   nextEnded(): string | undefined
+  /** No request waits for a `produce` job any more. */
+  abandoned(key: string): void
+  /** The caller of a request that was left to others (`away`), or of one that has been answered, was interrupted. */
+  interrupted(uniqueLow: number, uniqueHigh: number): void
 
   /** 0, with `entryNode`, `attributes`, `validity`; -ENOENT may be cached for `validity.entry` seconds. */
   lookup(parent: NodeId, name: Name): number

@@ -3,13 +3,14 @@ import { O_CLOEXEC, O_NOCTTY, O_NONBLOCK, O_RDONLY, S_IFDIR, S_IFLNK, S_IFMT } f
 import { EISDIR, ENOTDIR } from '../os/errno.ts'
 import { open } from '../os/libc.ts'
 import { allocateNative, cString } from '../os/memory.ts'
+import type { SourcePath } from '../source/service.ts'
 import { getattr, readlink } from './attributes.ts'
 import { ROOT_NODE, type TreeCore } from './core.ts'
 import { mkdir } from './entries.ts'
-import { ANCHOR, BACKED, FUNCTION, PRODUCED, PROPERTIES, PROPERTY } from './frames.ts'
+import { ANCHOR, BACKED, FUNCTION, PRODUCED, PROPERTIES, PROPERTY, REMOTE } from './frames.ts'
 import { mergedNames } from './listing.ts'
 import { libraryOfFrame, lookup, programAt } from './lookup.ts'
-import type { NodeId } from './operations.ts'
+import { type NodeId, PENDING } from './operations.ts'
 import { descriptorPath, makeName, readable, toBytesText } from './paths.ts'
 import {
   dcelOf,
@@ -21,6 +22,7 @@ import {
   propertyOfFrame,
   shownProperties,
 } from './properties.ts'
+import { sourcePathOf } from './remotes.ts'
 import { treePathOf, type Walked, type WalkStage, walk } from './walk.ts'
 
 /**
@@ -119,15 +121,19 @@ export function names(core: TreeCore, place: Place): string[] {
       throw new CosmosError('ENOTDIR', readable(place.path), 'is not a directory')
     const kind = core.frames.kind(walked.node)
     const merged =
-      kind === ANCHOR || kind === BACKED ? mergedNames(core, walked.node) : new Map<string, number>()
-    if (typeof merged === 'number') throw CosmosError.fromErrno(merged, readable(place.path))
-    const found =
       kind === ANCHOR || kind === BACKED
+        ? mergedNames(core, walked.node)
+        : kind === REMOTE
+          ? core.remotes.names(walked.node)
+          : new Map<string, number>()
+    if (typeof merged === 'number') throw failure(merged, place)
+    const found =
+      kind === ANCHOR || kind === BACKED || kind === REMOTE
         ? [...merged.keys()]
         : kind === PROPERTIES
           ? propertyNamesOf(core, walked.node)
           : [...(libraryOfFrame(core, walked.node)?.functions ?? [])]
-    if (walked.node === ROOT_NODE) found.push('.cosm', core.hostDirectory)
+    if (walked.node === ROOT_NODE) found.push('.cosm', core.hostDirectory, ...core.remotes.roots)
     return [...new Set(found)]
   } finally {
     walked.release()
@@ -155,12 +161,17 @@ export function entries(
   }
 }
 
-/** Opens a file for reading: its descriptor, which the caller closes, or its text. */
-export function openForReading(core: TreeCore, place: Place): { fd: number } | { text: string } {
+/** Opens a file for reading: its descriptor, which the caller closes, its text, or the source to read it from. */
+export function openForReading(
+  core: TreeCore,
+  place: Place,
+): { fd: number } | { text: string } | { source: SourcePath } {
   const walked = walkTo(core, place)
   try {
     const payload = payloadOfProperty(core, walked.node) ?? core.productions.pathOf(walked.node)
     if (payload !== undefined) return { fd: openHostFile(payload, place) }
+    if (core.frames.kind(walked.node) === REMOTE && (core.attributes.mode & S_IFMT) !== S_IFDIR)
+      return { source: sourcePathOf(core.treePath(walked.node)) }
     if (core.frames.kind(walked.node) === FUNCTION) return { text: core.executables.line.toString('latin1') }
     if (core.frames.kind(walked.node) === PRODUCED)
       throw new CosmosError(
@@ -180,6 +191,13 @@ export function openForReading(core: TreeCore, place: Place): { fd: number } | {
   } finally {
     walked.release()
   }
+}
+
+/** The error of a question that could not be answered, or could not yet. */
+function failure(result: number, place: Place): CosmosError {
+  return result === PENDING
+    ? new CosmosError('EINPROGRESS', readable(place.path), 'is being asked for')
+    : CosmosError.fromErrno(result, readable(place.path))
 }
 
 function openHostFile(path: string, place: Place): number {
@@ -310,7 +328,7 @@ function hostDirectoryOf(core: TreeCore, place: Place): string {
 function describe(core: TreeCore, node: NodeId, known = false): NodeDescription {
   if (!known) {
     const result = getattr(core, node)
-    if (result < 0) throw CosmosError.fromErrno(result, readable(core.treePath(node)))
+    if (result < 0) throw failure(result, { path: core.treePath(node), cwd: '', mount: '' })
   }
   const { inoLow, inoHigh, mode, size, mtime, mtimensec, nlink, uid, gid } = core.attributes
   const description: NodeDescription = {

@@ -1,5 +1,5 @@
 import { O_CLOEXEC, O_RDONLY } from '../os/constants.ts'
-import { EPERM } from '../os/errno.ts'
+import { EOPNOTSUPP, EPERM, EXDEV } from '../os/errno.ts'
 import { open } from '../os/libc.ts'
 import { cString } from '../os/memory.ts'
 import { getattr, readlink, setattr, statfs } from './attributes.ts'
@@ -48,7 +48,18 @@ export class AccessTree extends TreeCore implements TreeOperations {
   }
 
   nextEnded(): string | undefined {
-    return this.productions.nextEnded()
+    return this.productions.nextEnded() ?? this.remotes.nextEnded()
+  }
+  abandoned(key: string): void {
+    this.remotes.abandoned(key)
+  }
+  interrupted(uniqueLow: number, uniqueHigh: number): void {
+    this.remotes.interrupted(uniqueLow, uniqueHigh)
+  }
+
+  /** Whether a frame is of a source: those have their own operations. */
+  #isRemote(slot: NodeId): boolean {
+    return this.frames.exists(slot) && this.remotes.is(slot)
   }
 
   /** Every name that the kernel may have cached, for kernels that can't drop them all at once. */
@@ -90,42 +101,54 @@ export class AccessTree extends TreeCore implements TreeOperations {
     return getattr(this, node)
   }
   setattr(node: NodeId, handle: HandleId, change: AttributeChange): number {
+    if (this.#isRemote(node)) return this.remotes.setattr(node, change)
     return setattr(this, node, handle, change)
   }
   readlink(node: NodeId, address: number, size: number): number {
     return readlink(this, node, address, size)
   }
   mknod(parent: NodeId, name: Name, mode: number, rdev: number): number {
+    if (this.#isRemote(parent)) return -EPERM
     return mknod(this, parent, name, mode, rdev)
   }
   mkdir(parent: NodeId, name: Name, mode: number): number {
+    if (this.#isRemote(parent)) return this.remotes.mkdir(parent, name, mode)
     return mkdir(this, parent, name, mode)
   }
   symlink(parent: NodeId, name: Name, target: Name): number {
+    if (this.#isRemote(parent)) return this.remotes.symlink(parent, name, target)
     return symlink(this, parent, name, target)
   }
   link(node: NodeId, newParent: NodeId, newName: Name): number {
+    if (this.#isRemote(newParent)) return this.remotes.link(node, newParent, newName)
     return link(this, node, newParent, newName)
   }
   unlink(parent: NodeId, name: Name): number {
+    if (this.#isRemote(parent)) return this.remotes.unlink(parent, name)
     return unlink(this, parent, name)
   }
   rmdir(parent: NodeId, name: Name): number {
+    if (this.#isRemote(parent)) return this.remotes.rmdir(parent, name)
     return rmdir(this, parent, name)
   }
   rename(parent: NodeId, name: Name, newParent: NodeId, newName: Name, flags: number): number {
+    if (this.#isRemote(parent) || this.#isRemote(newParent))
+      return this.remotes.rename(parent, name, newParent, newName, flags)
     return rename(this, parent, name, newParent, newName, flags)
   }
   open(node: NodeId, flags: number): number {
-    return opening.open(this, node, flags)
+    return this.#isRemote(node) ? this.remotes.open(node, flags) : opening.open(this, node, flags)
   }
   create(parent: NodeId, name: Name, flags: number, mode: number): number {
+    if (this.#isRemote(parent)) return this.remotes.create(parent, name, flags, mode)
     return opening.create(this, parent, name, flags, mode)
   }
   tmpfile(parent: NodeId, flags: number, mode: number): number {
+    if (this.#isRemote(parent)) return -EOPNOTSUPP
     return opening.tmpfile(this, parent, flags, mode)
   }
   read(node: NodeId, handle: HandleId, address: number, size: number, position: number): number {
+    if (this.#isRemote(node)) return this.remotes.read(node, handle, size, position)
     return files.read(this, node, handle, address, size, position)
   }
   write(
@@ -137,23 +160,25 @@ export class AccessTree extends TreeCore implements TreeOperations {
     kill: boolean,
     cached: boolean,
   ): number {
+    if (this.#isRemote(node)) return this.remotes.write(node, handle, address, size, position)
     return files.write(this, node, handle, address, size, position, kill, cached)
   }
-  /** What was written is with the host's kernel already. */
-  flush(_node: NodeId, _handle: HandleId): number {
-    return 0
+  /** What was written to a disk is with the host's kernel already. */
+  flush(node: NodeId, handle: HandleId): number {
+    return this.#isRemote(node) ? this.remotes.flush(node, handle) : 0
   }
   release(node: NodeId, handle: HandleId): number {
-    return opening.release(this, node, handle)
+    return this.#isRemote(node) ? this.remotes.release(node, handle) : opening.release(this, node, handle)
   }
   fsync(node: NodeId, handle: HandleId, dataOnly: boolean): number {
+    if (this.#isRemote(node)) return this.remotes.fsync(node, handle)
     return files.fsync(this, node, handle, dataOnly)
   }
   readdir(node: NodeId, cookieLow: number, cookieHigh: number, plus: boolean, sink: DirectorySink): number {
     return this.#listings.readdir(node, cookieLow, cookieHigh, plus, sink)
   }
   fsyncdir(node: NodeId): number {
-    return files.fsyncDirectory(this, node)
+    return this.#isRemote(node) ? 0 : files.fsyncDirectory(this, node)
   }
   statfs(node: NodeId): number {
     return statfs(this, node)
@@ -174,9 +199,11 @@ export class AccessTree extends TreeCore implements TreeOperations {
     return removexattr(this, node, name)
   }
   lseek(node: NodeId, handle: HandleId, position: number, whence: number): number {
+    if (this.#isRemote(node)) return this.remotes.lseek(node, position, whence)
     return files.lseek(this, node, handle, position, whence)
   }
   fallocate(node: NodeId, handle: HandleId, mode: number, position: number, length: number): number {
+    if (this.#isRemote(node)) return -EOPNOTSUPP
     return files.fallocate(this, node, handle, mode, position, length)
   }
   copyFileRange(
@@ -188,6 +215,8 @@ export class AccessTree extends TreeCore implements TreeOperations {
     outPosition: number,
     length: number,
   ): number {
+    // The kernel copies by reading and writing then.
+    if (this.#isRemote(node) || this.#isRemote(outNode)) return -EXDEV
     return files.copyFileRange(this, node, handle, position, outNode, outHandle, outPosition, length)
   }
 }

@@ -35,13 +35,7 @@ const target = allocateNative(4097)
  */
 export function treePathOf(path: string, cwd: string, mount: string, hostDirectory: string): string {
   const scheme = /^([a-z][a-z0-9+.-]*):\/\//.exec(path)?.[1]
-  if (scheme !== undefined && scheme !== 'file')
-    throw new CosmosError(
-      'EOPNOTSUPP',
-      readable(path),
-      `the scheme ${scheme} has no source here`,
-      'file:// URLs and paths work',
-    )
+  if (scheme !== undefined && scheme !== 'file') return `/${path.replace(/\/{2,}/g, '/').replace(/\/$/, '')}`
   const url = /^file:(?:\/\/[^/]*)?(\/.*)$/.exec(path)
   if (url) return `/${hostDirectory}${unescapeUrl(url[1] ?? '/')}`
   const absolute = path.startsWith('/') ? path : `${cwd}/${path}`
@@ -121,6 +115,7 @@ export function walk(core: TreeCore, path: string, follow = true, mount?: string
       at = node
     }
     const stated = getattr(core, at)
+    if (stated === PENDING) throw new CosmosError('EINPROGRESS', readable(path), 'is being asked for')
     if (stated < 0) throw CosmosError.fromErrno(stated, readable(path))
     return { node: at, path: `/${done.join('/')}`, stages, release }
   } catch (error) {

@@ -40,3 +40,12 @@ export const ESTALE = 116
 export function errnoName(errno: number): string {
   return names.get(errno) ?? `E${errno}`
 }
+
+/** The number of an errno name; EIO for one that is none. */
+export function errnoNumber(name: string): number {
+  const numbers: Record<string, number | undefined> = constants.errno
+  return numbers[name] ?? OTHERS[name] ?? EIO
+}
+
+/** Names that Node does not have (asm-generic/errno.h). */
+const OTHERS: Readonly<Record<string, number>> = { EHOSTDOWN: 112, ECOMM: 70, ESHUTDOWN: 108, ENOKEY: 126 }

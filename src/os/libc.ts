@@ -42,6 +42,8 @@ export const openat = call<(dir: N, path: N, flags: N, mode: N) => N>('int opena
 export const close = call<(fd: N) => N>('int close(int)')
 export const read = call<(fd: N, buffer: N, size: N) => N>('long read(int, uintptr_t, size_t)')
 export const write = call<(fd: N, buffer: N, size: N) => N>('long write(int, uintptr_t, size_t)')
+/** Vectors: an address and a size each, 8 bytes both. */
+export const writev = call<(fd: N, vectors: N, count: N) => N>('long writev(int, uintptr_t, int)')
 export const pread = call<(fd: N, buffer: N, size: N, position: Wide) => N>(
   'long pread64(int, uintptr_t, size_t, int64_t)',
 )

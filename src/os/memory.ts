@@ -42,3 +42,10 @@ const memcpy = koffi.load(null).func('uintptr_t memcpy(uintptr_t, uintptr_t, siz
 export function copyToAddress(bytes: Uint8Array, offset: number, address: number, length: number): void {
   if (length > 0) memcpy(address, addressOf(bytes) + offset, length)
 }
+
+/** A copy of `length` bytes at a native address. */
+export function copyFromAddress(address: number, length: number): Uint8Array {
+  const bytes = new Uint8Array(length)
+  if (length > 0) memcpy(addressOf(bytes), address, length)
+  return bytes
+}

@@ -63,6 +63,8 @@ export interface SourceFile {
   read(position: number, length: number, signal: AbortSignal): Promise<Uint8Array>
   /** EROFS where there is none. All of the bytes are written, or it rejects. */
   write?(position: number, bytes: Uint8Array): Promise<void>
+  /** Everything that was written has arrived; what is written later than it is asked is told by the next call. */
+  flush?(): Promise<void>
   /** Everything that was written is where it lasts. */
   sync?(): Promise<void>
   /** Rejects when something that was written did not arrive. */
