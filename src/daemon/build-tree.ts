@@ -65,7 +65,7 @@ export function buildTree(
             vms.all().find((vm) => vm.capabilities?.produces === true),
           )),
     },
-    remotes: { roots: places.sources, send: helpers?.source },
+    remotes: { roots: places.sources, mount: places.mount, send: helpers?.source },
     executables: {
       vms,
       host: thisHost(),

@@ -19,7 +19,7 @@ export async function startLibraryTree(
       const ask = requests[name] as (...args: unknown[]) => unknown
       return ask(...args) as never
     },
-    sourceAnswer: (key, answer) => tree.remotes.answered(key, answer),
+    sourceAnswer: (key, answer) => tree.remotes.questions.answered(key, answer),
     stop() {
       driver.stop().then(
         () => events.ended('stopped'),

@@ -4,6 +4,7 @@ import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { AwayReply } from '../../mount/kernel/away-reply.ts'
+import { raiseReadahead } from '../../mount/kernel/readahead.ts'
 import { packageVersion } from '../cli/version.ts'
 import { describeError } from '../errors.ts'
 import { toWire, toWireError } from '../form/wire.ts'
@@ -58,6 +59,7 @@ prepareInstance(instance)
 
 const events: TreeEvents = {
   ready: (resend, passthrough) => {
+    if (served) raiseReadahead(served.mount)
     listen(passthrough).then(
       () => {
         tell({ type: 'ready', resend, passthrough })

@@ -62,7 +62,7 @@ function answerAll(tree: AccessTree, requests: TreeRequests): boolean {
     const { message } = received
     if (message.type === 'stop') return false
     if (message.type === 'ask') answer(requests, message)
-    else if (message.type === 'sourceAnswer') tree.remotes.answered(message.key, message.answer)
+    else if (message.type === 'sourceAnswer') tree.remotes.questions.answered(message.key, message.answer)
   }
 }
 

@@ -30,7 +30,7 @@ import type {
 import { OutsideChanges } from './outside.ts'
 import { makeName, nameText } from './paths.ts'
 import { Productions, type ProductionsParts } from './productions.ts'
-import { Remotes, type RemotesParts } from './remotes.ts'
+import { Remotes, type RemotesParts } from './remote/remotes.ts'
 import type { StateMemory } from './state-memory.ts'
 import { emptyAttributes, Stat } from './statx.ts'
 import { WatchTable } from './watches.ts'
@@ -329,7 +329,7 @@ export class TreeCore {
     ) {
       const parent = frames.parent(at)
       this.anchors.forget(at)
-      this.remotes.forget(at)
+      this.remotes.files.forget(at)
       this.kept.forget(at)
       this.descriptors.drop(at)
       this.watches.remove(at)

@@ -37,7 +37,7 @@ export function lookup(core: TreeCore, parent: NodeId, name: Name): number {
   if (kind !== BACKED && kind !== ANCHOR) return kind === HIDDEN_MOUNT ? missing(core, SHORT) : -ENOTDIR
   const special = specialDirectory(core, parent, name)
   if (special !== 0) return special < 0 ? special : answerAnchor(core, special, parent)
-  if (parent === ROOT_NODE && core.remotes.roots.has(nameText(name))) return core.remotes.lookupRoot(name)
+  if (parent === ROOT_NODE && core.remotes.roots.has(nameText(name))) return core.remotes.lookup(parent, name)
   if (isLibraryDirectory(core, parent) && libraryAt(core, parent, nameText(name))) {
     const slot = core.anchors.named(LIBRARY, parent, name, S_IFDIR)
     return slot === 0 ? -ENOMEM : answerMade(core, slot, 0o555, 0)
@@ -74,10 +74,27 @@ export function lookup(core: TreeCore, parent: NodeId, name: Name): number {
   return missing(core, watched && !core.productions.couldBe(parent, text) ? LONG : SHORT)
 }
 
-/** A name of a source's directory, else one of its properties. */
+/** A name of a source's directory, else a property of one: the tree's own, or its service's. */
 function lookupRemote(core: TreeCore, parent: NodeId, name: Name): number {
-  const result = core.remotes.lookup(parent, name)
+  let result = core.remotes.lookup(parent, name)
+  if (result === -ENOENT && includesColon(name)) result = lookupRemoteColon(core, parent, name)
   return result === -ENOENT ? missing(core, SHORT) : result
+}
+
+function lookupRemoteColon(core: TreeCore, parent: NodeId, name: Name): number {
+  const text = nameText(name)
+  const colon = text.lastIndexOf(':')
+  const [base, property] = [text.slice(0, colon), text.slice(colon + 1)]
+  if (base === '') return -ENOENT
+  const node = core.remotes.child(parent, base)
+  if (typeof node === 'number') return node
+  if (property !== '' && !isPropertyName(property)) {
+    const bytes = core.remotes.property(parent, base, property)
+    if (bytes === PENDING) return PENDING
+  }
+  if (property !== '') return lookupPropertyFile(core, parent, name, base, property)
+  const slot = core.anchors.named(PROPERTIES, parent, name, S_IFDIR)
+  return slot === 0 ? -ENOMEM : answerMade(core, slot, 0o555, 0)
 }
 
 /**
@@ -252,7 +269,7 @@ function lookupColon(core: TreeCore, parent: NodeId, name: Name): number {
 function lookupProperty(core: TreeCore, parent: NodeId, directory: NodeId, name: Name): number {
   const base = core.frames.nameText(directory).slice(0, -1)
   const property = nameText(name)
-  if (!isPropertyName(property)) return missing(core, SHORT)
+  if (!isPropertyName(property) && core.frames.kind(parent) !== REMOTE) return missing(core, SHORT)
   return lookupPropertyFile(core, directory, name, base, property, parent)
 }
 

@@ -5,12 +5,13 @@ import { fillAttributes, numberOf } from './answers.ts'
 import type { TreeCore } from './core.ts'
 import { isCosmProgram } from './executables.ts'
 import { describeVerdicts, payloadOf, requirementsOfFrame } from './execution.ts'
-import { ANCHOR, BACKED, FUNCTION, LIBRARY, PRODUCED, PROPERTIES, PROPERTY } from './frames.ts'
+import { ANCHOR, BACKED, FUNCTION, LIBRARY, PRODUCED, PROPERTIES, PROPERTY, REMOTE } from './frames.ts'
 import { frameOf } from './identity.ts'
 import { number } from './inode-number.ts'
 import { fillAnchor, libraryAt, libraryOfFrame, programAt, specialDirectory } from './lookup.ts'
 import type { NodeId } from './operations.ts'
 import { makeName, readable } from './paths.ts'
+import { urlOf } from './remote/path.ts'
 
 /**
  * Properties of a node: `name:prop` in paths, `user.cosmos.prop` among its extended attributes (design §4). Only what
@@ -76,8 +77,13 @@ export function propertyText(
   name: string,
   property: string,
 ): string | undefined {
+  if (!isTextProperty(property)) {
+    const isRemote = core.frames.kind(parent) === REMOTE
+    const bytes = isRemote ? core.remotes.lastProperty(parent, name, property) : undefined
+    return bytes && Buffer.from(bytes).toString()
+  }
   const slot = frameAt(core, parent, name)
-  if (slot === 0 || !isTextProperty(property)) return undefined
+  if (slot === 0) return undefined
   const value = nodeProperty(core, slot, property)
   core.settle(slot)
   return value
@@ -146,6 +152,10 @@ export function nodeProperty(core: TreeCore, slot: NodeId, property: TextPropert
       return production?.state === 'failed' ? `${production.why}\n` : undefined
     }
     case 'mtime': {
+      if (frames.kind(slot) === REMOTE) {
+        const { mtime } = core.remotes.last(slot) ?? {}
+        return mtime === undefined ? '\n' : `${new Date(mtime).toISOString()}\n`
+      }
       const fd = core.nodeFd(slot)
       if (fd < 0 || core.stat.descriptor(fd) < 0) return '\n'
       if (frames.kind(slot) === ANCHOR) fillAnchor(core, slot)
@@ -159,6 +169,10 @@ export function nodeProperty(core: TreeCore, slot: NodeId, property: TextPropert
 
 /** A dcel's name: device and inode of the data that a frame reaches, `8:1:2049`. */
 export function dcelOf(core: TreeCore, slot: NodeId): string {
+  if (core.frames.kind(slot) === REMOTE) {
+    const { identity, generation } = core.remotes.last(slot) ?? {}
+    return [urlOf(core.treePath(slot)), identity ?? generation].filter(Boolean).join(' ')
+  }
   const fd = core.nodeFd(slot)
   if (fd < 0 || core.stat.descriptor(fd) < 0) return `frame:${slot}`
   const { device } = core.stat
@@ -170,6 +184,7 @@ export function layersOf(core: TreeCore, slot: NodeId): { path: string; local: b
   const { frames } = core
   const stack = core.stackOf(slot)
   const kind = frames.kind(slot)
+  if (kind === REMOTE) return []
   if (kind === PRODUCED) {
     const path = core.productions.pathOf(slot)
     return path === undefined ? [] : [{ path, local: false }]
@@ -201,6 +216,7 @@ export function layersOf(core: TreeCore, slot: NodeId): { path: string; local: b
 /** The production instruction of a node's dcel: how it is made. */
 export function productionOf(core: TreeCore, slot: NodeId): string {
   const { frames } = core
+  if (frames.kind(slot) === REMOTE) return `source ${urlOf(core.treePath(slot))}`
   const stack = core.stackOf(slot)
   const isMade = frames.kind(slot) === PRODUCED || stack.slot === slot
   const made = isMade ? core.productions.describe(frames.parent(slot), frames.nameText(slot)) : undefined
@@ -222,6 +238,7 @@ export function fileUrl(path: string): string {
 
 function frameAt(core: TreeCore, parent: NodeId, text: string): NodeId {
   const name = makeName(text)
+  if (core.frames.kind(parent) === REMOTE) return core.remotes.knownFrame(parent, name)
   if (core.frames.kind(parent) === LIBRARY)
     return libraryOfFrame(core, parent)?.functions.has(text)
       ? core.anchors.named(FUNCTION, parent, name, S_IFREG)

@@ -22,7 +22,7 @@ import {
   propertyOfFrame,
   shownProperties,
 } from './properties.ts'
-import { sourcePathOf } from './remotes.ts'
+import { sourcePathOf } from './remote/path.ts'
 import { treePathOf, type Walked, type WalkStage, walk } from './walk.ts'
 
 /**

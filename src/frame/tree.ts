@@ -7,6 +7,7 @@ import { copyEnded } from './copy-up.ts'
 import { ROOT_NODE, TreeCore, type TreeParts } from './core.ts'
 import { link, mkdir, mknod, rmdir, symlink, unlink } from './entries.ts'
 import * as files from './files.ts'
+import { REMOTE } from './frames.ts'
 import { Listings } from './listing.ts'
 import { lookup } from './lookup.ts'
 import * as opening from './opening.ts'
@@ -48,18 +49,19 @@ export class AccessTree extends TreeCore implements TreeOperations {
   }
 
   nextEnded(): string | undefined {
-    return this.productions.nextEnded() ?? this.remotes.nextEnded()
+    return this.productions.nextEnded() ?? this.remotes.questions.nextEnded()
   }
   abandoned(key: string): void {
-    this.remotes.abandoned(key)
+    this.remotes.questions.abandoned(key)
   }
   interrupted(uniqueLow: number, uniqueHigh: number): void {
-    this.remotes.interrupted(uniqueLow, uniqueHigh)
+    if (this.remotes.roots.size > 0)
+      this.remotes.questions.send({ type: 'interrupted', uniqueLow, uniqueHigh })
   }
 
   /** Whether a frame is of a source: those have their own operations. */
   #isRemote(slot: NodeId): boolean {
-    return this.frames.exists(slot) && this.remotes.is(slot)
+    return this.frames.exists(slot) && this.frames.kind(slot) === REMOTE
   }
 
   /** Every name that the kernel may have cached, for kernels that can't drop them all at once. */
@@ -124,11 +126,11 @@ export class AccessTree extends TreeCore implements TreeOperations {
     return link(this, node, newParent, newName)
   }
   unlink(parent: NodeId, name: Name): number {
-    if (this.#isRemote(parent)) return this.remotes.unlink(parent, name)
+    if (this.#isRemote(parent)) return this.remotes.remove(parent, name, 'unlink')
     return unlink(this, parent, name)
   }
   rmdir(parent: NodeId, name: Name): number {
-    if (this.#isRemote(parent)) return this.remotes.rmdir(parent, name)
+    if (this.#isRemote(parent)) return this.remotes.remove(parent, name, 'rmdir')
     return rmdir(this, parent, name)
   }
   rename(parent: NodeId, name: Name, newParent: NodeId, newName: Name, flags: number): number {
@@ -148,7 +150,7 @@ export class AccessTree extends TreeCore implements TreeOperations {
     return opening.tmpfile(this, parent, flags, mode)
   }
   read(node: NodeId, handle: HandleId, address: number, size: number, position: number): number {
-    if (this.#isRemote(node)) return this.remotes.read(node, handle, size, position)
+    if (this.#isRemote(node)) return this.remotes.files.read(node, handle, size, position)
     return files.read(this, node, handle, address, size, position)
   }
   write(
@@ -160,18 +162,20 @@ export class AccessTree extends TreeCore implements TreeOperations {
     kill: boolean,
     cached: boolean,
   ): number {
-    if (this.#isRemote(node)) return this.remotes.write(node, handle, address, size, position)
+    if (this.#isRemote(node)) return this.remotes.files.write(node, handle, address, size, position)
     return files.write(this, node, handle, address, size, position, kill, cached)
   }
   /** What was written to a disk is with the host's kernel already. */
   flush(node: NodeId, handle: HandleId): number {
-    return this.#isRemote(node) ? this.remotes.flush(node, handle) : 0
+    return this.#isRemote(node) ? this.remotes.files.flush(node, handle) : 0
   }
   release(node: NodeId, handle: HandleId): number {
-    return this.#isRemote(node) ? this.remotes.release(node, handle) : opening.release(this, node, handle)
+    return this.#isRemote(node)
+      ? this.remotes.files.release(node, handle)
+      : opening.release(this, node, handle)
   }
   fsync(node: NodeId, handle: HandleId, dataOnly: boolean): number {
-    if (this.#isRemote(node)) return this.remotes.fsync(node, handle)
+    if (this.#isRemote(node)) return this.remotes.files.sync(node, handle)
     return files.fsync(this, node, handle, dataOnly)
   }
   readdir(node: NodeId, cookieLow: number, cookieHigh: number, plus: boolean, sink: DirectorySink): number {
@@ -199,7 +203,7 @@ export class AccessTree extends TreeCore implements TreeOperations {
     return removexattr(this, node, name)
   }
   lseek(node: NodeId, handle: HandleId, position: number, whence: number): number {
-    if (this.#isRemote(node)) return this.remotes.lseek(node, position, whence)
+    if (this.#isRemote(node)) return this.remotes.lseek(node, handle, position, whence)
     return files.lseek(this, node, handle, position, whence)
   }
   fallocate(node: NodeId, handle: HandleId, mode: number, position: number, length: number): number {

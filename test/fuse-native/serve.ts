@@ -36,7 +36,7 @@ const tree = new AccessTree({
     programs: new ProgramsLayer(['/usr/bin'], new Map(), place('mnt')),
   },
   productions: { store: toBytesText(place('store')), aliases: [], log: () => {}, produce: undefined },
-  remotes: { roots: [], send: undefined },
+  remotes: { roots: [], mount: '', send: undefined },
   executables: {
     vms: new VmDefinitions([toBytesText(place('home')), toBytesText(place('shipped'))]),
     host: thisHost(),

@@ -1,0 +1,118 @@
+import { ENOENT, errnoNumber } from '../../os/errno.ts'
+import type { SourceNode } from '../../source/service.ts'
+import type { PENDING } from '../operations.ts'
+import { sourcePathOf } from './path.ts'
+import type { Questions } from './questions.ts'
+import { remember } from './remember.ts'
+
+/** The least that anything is believed: the requests that waited for it must all find it. Milliseconds. */
+const LEAST_FRESH = 1000
+/** Properties that are remembered; each may be long. */
+const PROPERTIES = 16
+/** Names of one directory that are told of. */
+const MAX_NAMES = 1_000_000
+
+/** Something, until then (performance.now()). */
+interface Until<T> {
+  readonly value: T
+  readonly until: number
+}
+
+/**
+ * What is known of the sources' nodes, by their paths from the mount's root, for as long as their service says. What is
+ * not known is asked for: the answer is PENDING then.
+ */
+export class Known {
+  readonly #questions: Questions
+  readonly #nodes = new Map<string, Until<SourceNode | number>>()
+  /** Names of directories; a name whose node is known is in `#nodes` too. */
+  readonly #listings = new Map<string, Until<ReadonlyMap<string, SourceNode | undefined>>>()
+  readonly #properties = new Map<string, Until<Uint8Array | undefined>>()
+
+  constructor(questions: Questions) {
+    this.#questions = questions
+  }
+
+  /** The node of a path, PENDING, or `-errno`. */
+  node(path: string): SourceNode | number {
+    const known = this.#nodes.get(path)
+    if (known && known.until > performance.now()) return known.value
+    const answer = this.#questions.ask(`stat ${path}`, { op: 'stat', path: sourcePathOf(path) })
+    if (typeof answer === 'number') return answer
+    const node = answer.error ? -errnoNumber(answer.error.code) : (answer.node ?? -ENOENT)
+    this.keep(path, node)
+    return node
+  }
+
+  /** The node that was last known, however long ago. */
+  last(path: string): SourceNode | undefined {
+    const node = this.#nodes.get(path)?.value
+    return typeof node === 'object' ? node : undefined
+  }
+
+  /** Whether the node of a path need not be asked for. */
+  has(path: string): boolean {
+    return (this.#nodes.get(path)?.until ?? 0) > performance.now()
+  }
+
+  keep(path: string, node: SourceNode | number): void {
+    const fresh = typeof node === 'number' ? 0 : node.fresh
+    remember(this.#nodes, path, { value: node, until: performance.now() + Math.max(LEAST_FRESH, fresh) })
+  }
+
+  /** Names of a directory, with what is known of each; PENDING, or `-errno`. */
+  names(path: string): ReadonlyMap<string, SourceNode | undefined> | number {
+    const known = this.#listings.get(path)
+    if (known && known.until > performance.now()) return known.value
+    const answer = this.#questions.ask(`list ${path}`, { op: 'list', path: sourcePathOf(path) })
+    if (typeof answer === 'number') return answer
+    if (answer.error) return -errnoNumber(answer.error.code)
+    const names = new Map<string, SourceNode | undefined>()
+    for (const { name, node } of answer.entries ?? []) {
+      if (!isName(name) || names.size === MAX_NAMES) continue
+      names.set(name, node)
+      if (node) this.keep(`${path}/${name}`, node)
+    }
+    remember(this.#listings, path, { value: names, until: performance.now() + LEAST_FRESH })
+    return names
+  }
+
+  /** Bytes of a property that a service has of its own; undefined for none. PENDING while it is asked for. */
+  property(path: string, name: string): Uint8Array | undefined | typeof PENDING {
+    const key = `property ${name} ${path}`
+    const known = this.#properties.get(key)
+    if (known && known.until > performance.now()) return known.value
+    const answer = this.#questions.ask(key, { op: 'property', path: sourcePathOf(path), name })
+    if (typeof answer === 'number') return answer
+    const until = performance.now() + LEAST_FRESH
+    remember(this.#properties, key, { value: answer.bytes, until }, PROPERTIES)
+    return answer.bytes
+  }
+
+  /** The same as it was last known. */
+  lastProperty(path: string, name: string): Uint8Array | undefined {
+    return this.#properties.get(`property ${name} ${path}`)?.value
+  }
+
+  /** A node is another by now. */
+  forget(path: string): void {
+    this.#nodes.delete(path)
+  }
+
+  /** A name of a directory has come, gone or changed. */
+  changed(directory: string, name: string): void {
+    this.#nodes.delete(`${directory}/${name}`)
+    this.#nodes.delete(directory)
+    this.#listings.delete(directory)
+  }
+
+  /** All that was below a path is elsewhere. */
+  forgetBelow(path: string): void {
+    for (const map of [this.#nodes, this.#listings])
+      for (const each of map.keys()) if (each.startsWith(`${path}/`)) map.delete(each)
+  }
+}
+
+function isName(name: string): boolean {
+  return name !== '' && name !== '.' && name !== '..' && !/[/\0]/.test(name)
+}

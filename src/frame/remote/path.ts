@@ -1,0 +1,31 @@
+import type { SourcePath } from '../../source/service.ts'
+
+/** A path from the mount's root as a service has it. */
+export function sourcePathOf(path: string): SourcePath {
+  const [root = '', ...segments] = path.slice(1).split('/')
+  return { scheme: root.endsWith(':') ? root.slice(0, -1) : root, segments }
+}
+
+/** Name in the root that a path lies below. */
+export function rootOf(path: string): string {
+  const end = path.indexOf('/', 1)
+  return path.slice(1, end < 0 ? undefined : end)
+}
+
+/** A path from the mount's root as people write it: `https://example.org/a`, without a password. */
+export function urlOf(path: string): string {
+  const { scheme, segments } = sourcePathOf(path)
+  if (!rootOf(path).endsWith(':')) return path.slice(1)
+  const [authority = '', ...rest] = segments
+  return [`${scheme}:/`, authority.replace(/:[^@/]*@/, '@'), ...rest].join('/')
+}
+
+/**
+ * Where an absolute link of a host leads in the tree: below that host's own directory. `mount` is where the tree is.
+ */
+export function linkTarget(target: string, path: string, mount: string): string {
+  if (!target.startsWith('/')) return target
+  const root = rootOf(path)
+  const host = root.endsWith(':') ? `${root}/${sourcePathOf(path).segments[0] ?? ''}` : root
+  return `${mount}/${host}${target}`
+}
