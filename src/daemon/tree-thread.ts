@@ -38,7 +38,10 @@ tell({ type: 'loaded' })
 function serve(places: TreePlaces): void {
   const { tree, memory } = buildTree(places, {
     produce: (request, vm) => tell({ type: 'produce', request, vm }),
-    source: (message) => tell({ type: 'source', message }),
+    source: (message) => {
+      const bytes = message.type === 'transfer' ? message.bytes : undefined
+      port.postMessage({ type: 'source', message } satisfies FromTree, bytes ? [bytes.buffer] : [])
+    },
   })
   const requests = answerTreeRequests(tree)
   const how = runKernelLoop({

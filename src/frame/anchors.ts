@@ -176,5 +176,5 @@ export class Anchors {
 
 function anchorKey(type: AnchorType, parent: NodeId, bind: number, name: string): string {
   if (type === ANCHOR_PRODUCED) return `produced/${parent}/${name}`
-  return type === ANCHOR_BIND ? `bind/${bind}` : type === ANCHOR_ROOT ? 'root' : `${type}/${parent}`
+  return type === ANCHOR_BIND ? `bind/${bind}` : type === ANCHOR_ROOT ? 'root' : `${type}/${parent}/${name}`
 }

@@ -98,14 +98,15 @@ function lookupRemoteColon(core: TreeCore, parent: NodeId, name: Name): number {
 }
 
 /**
- * The anchor that a name stands for whatever the layers have: `me@host`, `.os`, and `.cosm` in every directory.
+ * The anchor that a name stands for whatever the layers have: `me@host` and `file:` (which is not listed, so that `find`
+ * meets every file once), `.os`, and `.cosm` in every directory.
  * 0 for none, -ENOMEM.
  */
 export function specialDirectory(core: TreeCore, parent: NodeId, name: Name): number {
   const hostName = core.hostDirectory
   if (name.bytes[name.offset] !== DOT) {
-    if (parent !== ROOT_NODE || !nameIs(name, hostName)) return 0
-    return core.anchors.anchor(ANCHOR_HOST, parent, hostName) || -ENOMEM
+    if (parent !== ROOT_NODE || !(nameIs(name, hostName) || nameIs(name, 'file:'))) return 0
+    return core.anchors.anchor(ANCHOR_HOST, parent, nameText(name)) || -ENOMEM
   }
   if (name.length === 5 && nameIs(name, '.cosm')) {
     const { type } = core.stackOf(parent)

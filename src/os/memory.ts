@@ -44,7 +44,7 @@ export function copyToAddress(bytes: Uint8Array, offset: number, address: number
 }
 
 /** A copy of `length` bytes at a native address. */
-export function copyFromAddress(address: number, length: number): Uint8Array {
+export function copyFromAddress(address: number, length: number): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(length)
   if (length > 0) memcpy(addressOf(bytes), address, length)
   return bytes

@@ -41,8 +41,8 @@ export interface SourceTransfer {
   readonly position: number
   /** Of a read, bytes. */
   readonly size: number
-  /** Of a write. */
-  readonly bytes?: Uint8Array
+  /** Of a write; handed over, not copied. */
+  readonly bytes?: Uint8Array<ArrayBuffer>
 }
 
 /** Everything that the tree thread sends to the sources. `key` names the answer that it waits for; '' for none. */

@@ -108,6 +108,11 @@ describe('replies', () => {
     expect(reply(14, 2, ZEROS(2))).toBe(`${HEADER('20000000')} ${U64('02000000')} a0000000 09000000`)
   })
 
+  it('open_out: close asks where something may not have arrived', () => {
+    device.tree.opened.flushes = true
+    expect(reply(14, 2, ZEROS(2))).toBe(`${HEADER('20000000')} ${U64('02000000')} 00000000 00000000`)
+  })
+
   it('entry_out and open_out for create', () => {
     expect(reply(35, 1, `${ZEROS(4)} 6200`).slice(0, 53)).toBe(`${HEADER('a0000000')} ${U64('03000000')}`)
   })
