@@ -51,6 +51,7 @@ export function buildTree(
     productions: {
       store: places.store,
       log: logToStandardError,
+      layers: [places.home, '/.cosm', places.shipped],
       aliases: [
         `${places.home}/etc/cosmos`,
         '/.cosm/etc/cosmos',

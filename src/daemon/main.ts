@@ -25,6 +25,7 @@ import { TreeClient } from './tree-client.ts'
 import { treeHandlers } from './tree-handlers.ts'
 import type { TreeAsker, TreeEvents, TreePlaces } from './tree-requests.ts'
 import { vmHandlers } from './vm-handlers.ts'
+import { WordsWatch } from './words-watch.ts'
 
 /**
  * The daemon's main thread: what waits (control socket). The tree thread owns the tree. It is spawned by the
@@ -128,6 +129,7 @@ async function listen(passthrough: boolean): Promise<void> {
   const client = patientTree(tree)
   const message = served
   runs = new Runs(join(instance.state, 'run'))
+  new WordsWatch([instance.home, '/.cosm'], () => void client.ask('wordsChanged'))
   const handlers: ControlHandlers = {
     ...treeHandlers(client, sources, toBytesText(message.mount)),
     ...vmHandlers({

@@ -35,6 +35,8 @@ export interface TreeRequests {
   produced(key: string, why: string | undefined): void
   /** The sources in the root are others by now. */
   setSources(roots: string[]): void
+  /** Aliases, or users' mappers and transformers, are others. */
+  wordsChanged(): void
   /** Whether the kernel knows of all changes. */
   isTold(): boolean
 }
@@ -84,6 +86,7 @@ export function answerTreeRequests(core: TreeCore): TreeRequests {
     frames: () => core.frames.live,
     produced: (key, why) => core.productions.ended(key, why),
     setSources: (roots) => core.remotes.setRoots(roots),
+    wordsChanged: () => core.productions.wordsChanged(),
     isTold: () => core.services.invalidate.idle,
   }
 }

@@ -28,6 +28,8 @@ export interface Production {
   readonly output: string
   /** What the input is: a mapper's name. Left out: what the extension of the input's name says. */
   readonly form?: string
+  /** Maps the input where `form` says no shipped one. */
+  readonly mapper?: Mapper
   /** Levels that are written; left out: all. */
   readonly depth?: number
   /** Entries from the root to the node that the result is of; left out: the root. */
@@ -78,8 +80,7 @@ export async function produceTransform(
     : keepTree(nodeAt(made, at), production)
 }
 
-function streamSource(bytes: Buffer, { form, input }: Production): Source {
-  const mapper = findMapper(form, input)
+function streamSource(bytes: Buffer, { form, input, mapper = findMapper(form, input) }: Production): Source {
   return {
     form: form ?? mapper?.name,
     tree: async () => {
@@ -137,18 +138,32 @@ export function partOf(output: string): string {
 }
 
 function readInput(path: string, identity: string | undefined): Buffer {
+  const fd = openInput(path, identity)
+  try {
+    return readFileSync(fd)
+  } catch (error) {
+    throw ioError(error, path)
+  } finally {
+    closeSync(fd)
+  }
+}
+
+/**
+ * Opens an input for reading; where its device and inode are given, nothing else in its place: no link is followed.
+ * Throws CosmosError ESTALE for another file, and of the file system.
+ */
+export function openInput(path: string, identity: string | undefined): number {
   let fd = -1
   try {
     fd = openSync(path, identity === undefined ? 'r' : constants.O_RDONLY | constants.O_NOFOLLOW)
     const stats = fstatSync(fd, { bigint: true })
-    if (identity !== undefined && `${stats.dev}:${stats.ino}` !== identity)
-      throw new CosmosError('ESTALE', path, 'was replaced meanwhile')
-    return readFileSync(fd)
+    if (identity === undefined || `${stats.dev}:${stats.ino}` === identity) return fd
   } catch (error) {
-    throw error instanceof CosmosError ? error : ioError(error, path)
-  } finally {
     if (fd >= 0) closeSync(fd)
+    throw ioError(error, path)
   }
+  closeSync(fd)
+  throw new CosmosError('ESTALE', path, 'was replaced meanwhile')
 }
 
 function statOf(path: string): ReturnType<typeof statSync> & object {

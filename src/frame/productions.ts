@@ -1,10 +1,5 @@
 import { lstatSync, utimesSync } from 'node:fs'
-import { placeOf, readSmallFile } from '../cef/host-file.ts'
-import { CosmosError } from '../errors.ts'
-import { MAPPER_EXTENSIONS, TRANSFORMER_NAMES } from '../form/known.ts'
-import { type Alias, parseAliases } from '../lookup/aliases.ts'
 import { suffixReader } from '../lookup/fudge/modifiers.ts'
-import type { Namespace } from '../lookup/fudge/namespace.ts'
 import { canPeel } from '../lookup/fudge/peel.ts'
 import { reread } from '../lookup/fudge/resolve.ts'
 import { describeStep, keyOf, type Step, stepsOf } from '../lookup/production.ts'
@@ -15,7 +10,7 @@ import type { TreeCore } from './core.ts'
 import { ANCHOR, BACKED, PRODUCED } from './frames.ts'
 import type { NodeId } from './operations.ts'
 import { makeName, pathBytes } from './paths.ts'
-import { isPropertyName } from './properties.ts'
+import { Vocabulary, type VocabularyParts } from './production/vocabulary.ts'
 import { emptyAttributes } from './statx.ts'
 
 /**
@@ -32,6 +27,9 @@ export interface ProductionRequest {
   /** Device and inode of an input that is not of the store, as stat(2) tells them. */
   readonly identity: string | undefined
   readonly output: string
+  /** Directories with users' own, nearest first: of what makes it, and mappers for what it takes. */
+  readonly modules: readonly string[]
+  readonly scanners: readonly string[]
 }
 
 /** What a name stands for. */
@@ -42,12 +40,9 @@ export type Production =
   | { readonly state: 'failed'; readonly why: string }
 
 /** Who makes it, and where it is kept. */
-export interface ProductionsParts {
+export interface ProductionsParts extends VocabularyParts {
   /** A directory; one character a byte. */
   readonly store: string
-  /** Directories that may have `aliases.toml`, nearest first; one character a byte. */
-  readonly aliases: readonly string[]
-  readonly log: (line: string) => void
   /** Has something made; `ended` is called with its key then. Undefined: nothing is. */
   readonly produce: ((request: ProductionRequest) => void) | undefined
 }
@@ -72,17 +67,13 @@ const AT_FDCWD = -100
 const READ = 0o444
 /** A use is noted so long after the last, milliseconds. */
 const USED_AFTER_MS = 60_000
-/** How long the aliases are believed, milliseconds. */
-const ALIASES_FRESH = 1000
-const MAX_ALIASES = 64 * 1024
 
 export class Productions {
   readonly #core: TreeCore
   readonly #parts: ProductionsParts
+  readonly #vocabulary: Vocabulary
   readonly #failed = new Map<string, { why: string; at: number }>()
   readonly #pending = new Map<string, Base>()
-  #aliasesAt = Number.NEGATIVE_INFINITY
-  #aliasTable: ReadonlyMap<string, Alias> = new Map()
   /** Keys whose production has ended, and whose lookups go on. */
   readonly #ended: string[] = []
   readonly #attributes = emptyAttributes()
@@ -90,11 +81,15 @@ export class Productions {
   constructor(core: TreeCore, parts: ProductionsParts) {
     this.#core = core
     this.#parts = parts
+    this.#vocabulary = new Vocabulary(core, parts)
   }
 
   /** Whether a name could stand for something, were there a file that it is made from. */
   couldBe(parent: NodeId, name: string): boolean {
-    return this.#parts.produce !== undefined && canPeel(name, suffixReader(this.#namespace(parent), false))
+    return (
+      this.#parts.produce !== undefined &&
+      canPeel(name, suffixReader(this.#vocabulary.namespace(parent), false))
+    )
   }
 
   /** What a name that a directory does not have stands for; undefined for nothing. */
@@ -126,6 +121,12 @@ export class Productions {
     this.#ended.push(key)
   }
 
+  /** What names mean has changed: what the kernel knows of them too. */
+  wordsChanged(): void {
+    this.#vocabulary.forget()
+    this.#core.services.invalidate.everything()
+  }
+
   /** A key whose production has ended since it was last asked. */
   nextEnded(): string | undefined {
     return this.#ended.shift()
@@ -135,7 +136,7 @@ export class Productions {
     if (!this.#parts.produce) return undefined
     const kind = this.#core.frames.kind(parent)
     if (kind !== BACKED && kind !== ANCHOR) return undefined
-    const namespace = this.#namespace(parent)
+    const namespace = this.#vocabulary.namespace(parent)
     if (!canPeel(name, suffixReader(namespace, false))) return undefined
     const reading = reread(namespace, name)
     if (reading?.kind !== 'chain') return undefined
@@ -150,7 +151,7 @@ export class Productions {
     let identity = base.identity
     let isDirectory = false
     for (const step of steps) {
-      const key = keyOf(identity, step)
+      const key = keyOf(identity, step, this.#vocabulary.makersOf(step))
       const output = this.#output(key)
       const failed = this.#failed.get(key)
       if (failed && performance.now() - failed.at < FAILED_FRESH) return { state: 'failed', why: failed.why }
@@ -159,7 +160,15 @@ export class Productions {
         if (!this.#pending.has(key)) {
           this.#pending.set(key, base)
           const expected = input === base.path ? base.inode : undefined
-          this.#parts.produce?.({ key, step, input, identity: expected, output })
+          this.#parts.produce?.({
+            key,
+            step,
+            input,
+            identity: expected,
+            output,
+            modules: this.#vocabulary.modules(step.kind),
+            scanners: this.#vocabulary.modules('map'),
+          })
         }
         return { state: 'pending', key }
       }
@@ -215,45 +224,6 @@ export class Productions {
       mode,
     }
   }
-
-  /** `etc/cosmos/aliases.toml` of the layers, the nearest first. One that is wrong has no aliases. */
-  #aliases(): ReadonlyMap<string, Alias> {
-    const now = performance.now()
-    if (now - this.#aliasesAt < ALIASES_FRESH) return this.#aliasTable
-    this.#aliasesAt = now
-    const all = new Map<string, Alias>()
-    for (const directory of this.#parts.aliases) {
-      const file = `${directory}/aliases.toml`
-      if (typeof placeOf(file) === 'string') continue
-      try {
-        const text = Buffer.from(readSmallFile(file, MAX_ALIASES), 'latin1').toString('utf8')
-        for (const [name, alias] of parseAliases(text, file)) if (!all.has(name)) all.set(name, alias)
-      } catch (error) {
-        if (!(error instanceof CosmosError)) throw error
-        this.#parts.log(error.message)
-      }
-    }
-    this.#aliasTable = all
-    return all
-  }
-
-  #namespace(parent: NodeId): Namespace {
-    const core = this.#core
-    return {
-      exists: (name) => core.statChild(parent, makeName(name)) >= 0,
-      names: () => [],
-      formOf: (name) => MAPPER_OF.get(/\.([^.]+)$/.exec(name.toLowerCase())?.[1] ?? ''),
-      isProperty: isPropertyName,
-      isScheme: () => false,
-      isMapper: (name) => MAPPERS.has(name),
-      isTransformer: (name) => TRANSFORMERS.has(name),
-      alias: (name) => this.#aliases().get(name),
-      isExecutable: () => false,
-      mapperOf: (form) => (MAPPERS.has(form) ? form : MAPPER_OF.get(form)),
-      isExtension: (name) => MAPPER_OF.has(name) && name !== 'ox',
-      connectors: [],
-    }
-  }
 }
 
 /** A device number of the kernel as stat(2) has it (makedev(3)). */
@@ -261,15 +231,6 @@ function userDevice(device: number): number {
   const [major, minor] = [device >>> 20, device & 0xfffff]
   return ((minor & 0xff) | (major << 8) | ((minor & ~0xff) << 12)) >>> 0
 }
-
-const MAPPERS: ReadonlySet<string> = new Set(Object.keys(MAPPER_EXTENSIONS))
-const TRANSFORMERS: ReadonlySet<string> = new Set(TRANSFORMER_NAMES)
-/** Mappers by extension. */
-const MAPPER_OF: ReadonlyMap<string, string> = new Map(
-  Object.entries(MAPPER_EXTENSIONS).flatMap(([name, extensions]) =>
-    extensions.map((each) => [each, name] as const),
-  ),
-)
 
 function remember<T>(map: Map<string, T>, key: string, value: T): void {
   map.delete(key)

@@ -43,9 +43,9 @@ export function stepsOf(stages: readonly Stage[], form: string | undefined): Ste
   return steps.length > 0 ? steps : undefined
 }
 
-/** Names of a step's result in the store: the same whenever input and step are the same. */
-export function keyOf(input: string, step: Step): string {
-  const text = JSON.stringify([input, step.kind, step.name, step.args, step.form ?? null])
+/** Names a step's result in the store: the same whenever input, step and what makes it (`makers`) are the same. */
+export function keyOf(input: string, step: Step, makers: string): string {
+  const text = JSON.stringify([input, step.kind, step.name, step.args, step.form ?? null, makers])
   return createHash('sha256').update(text, 'latin1').digest('hex').slice(0, 40)
 }
 

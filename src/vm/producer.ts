@@ -32,7 +32,7 @@ export class Producer {
 
   /** Makes something; answers why it failed, undefined where it did not. Never rejects. */
   async produce(
-    { step, input, identity, output }: ProductionRequest,
+    { step, input, identity, output, modules, scanners }: ProductionRequest,
     vm: VmDefinition | undefined,
   ): Promise<string | undefined> {
     try {
@@ -50,6 +50,8 @@ export class Producer {
             ...(identity === undefined ? {} : { identity }),
             output: toWire(output),
             ...(step.form === undefined ? {} : { form: step.form }),
+            modules: modules.map(toWire),
+            scanners: scanners.map(toWire),
           })
         } finally {
           connection.close()

@@ -35,8 +35,14 @@ const tree = new AccessTree({
     runs: toBytesText(place('runs')),
     programs: new ProgramsLayer(['/usr/bin'], new Map(), place('mnt')),
   },
-  productions: { store: toBytesText(place('store')), aliases: [], log: () => {}, produce: undefined },
   remotes: { roots: [], mount: '', send: undefined },
+  productions: {
+    store: toBytesText(place('store')),
+    aliases: [],
+    layers: [],
+    log: () => {},
+    produce: undefined,
+  },
   executables: {
     vms: new VmDefinitions([toBytesText(place('home')), toBytesText(place('shipped'))]),
     host: thisHost(),

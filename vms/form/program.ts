@@ -1,8 +1,20 @@
 import { spawn } from 'node:child_process'
-import { closeSync, existsSync, openSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs'
+import {
+  closeSync,
+  existsSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+} from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { CosmosError } from '../../src/errors.ts'
+import type { Mapper } from '../../src/form/mapper.ts'
 import { json } from '../../src/form/mappers/json.ts'
-import { keepTree, type Produced, type Production, partOf } from '../../src/form/produce.ts'
+import { keepTree, openInput, type Produced, type Production, partOf } from '../../src/form/produce.ts'
 import { nodeAt } from '../../src/form/tree.ts'
 
 /** Starts a program that ends with the one that has started it (setpriv(1), Linux). */
@@ -20,10 +32,10 @@ export async function runProgram(
   kind: 'map' | 'transform',
   production: Production,
 ): Promise<Produced> {
-  const { input, output, at = [] } = production
+  const { input, identity, output, at = [] } = production
   const part = partOf(output)
   try {
-    await run(program, args, input, part)
+    await run(program, args, openInput(input, identity), part)
     if (kind === 'map') return keepTree(nodeAt(await json.map(readFileSync(part)), at), production)
     const { size } = statSync(part)
     renameSync(part, output)
@@ -33,9 +45,28 @@ export async function runProgram(
   }
 }
 
-function run(program: string, args: readonly string[], input: string, output: string): Promise<void> {
+/** A program that maps, as a mapper for what a transformer takes; it is given the file `input`. */
+export function programMapper(name: string, program: string, input: string): Mapper {
+  return {
+    name,
+    extensions: [],
+    async map(_, options) {
+      const directory = mkdtempSync(join(tmpdir(), 'form-'))
+      try {
+        const part = join(directory, 'tree')
+        await run(program, [], openInput(input, undefined), part)
+        return await json.map(readFileSync(part), options)
+      } finally {
+        rmSync(directory, { recursive: true, force: true })
+      }
+    },
+  }
+}
+
+/** Runs a program; closes `input`. */
+function run(program: string, args: readonly string[], input: number, output: string): Promise<void> {
   rmSync(output, { recursive: true, force: true })
-  const files = [openSync(input, 'r'), openSync(output, 'wx')] as const
+  const files = [input, openSync(output, 'wx')] as const
   const tied = existsSync(SETPRIV) ? [SETPRIV, '--pdeathsig', 'KILL', program] : [program]
   const child = spawn(tied[0]!, [...tied.slice(1), ...args], { stdio: [...files, 'pipe'] })
   for (const file of files) closeSync(file)

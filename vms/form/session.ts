@@ -16,7 +16,7 @@ import { type Connection, waitReadable } from '../socket.ts'
 import { countOf, limitOf, listOf, mapOf, textOf, textsOf } from '../wasi/arguments.ts'
 import type { Watch } from '../wasi/watch.ts'
 import { findUserForm } from './modules.ts'
-import { runProgram } from './program.ts'
+import { programMapper, runProgram } from './program.ts'
 
 type Message = Record<string, unknown>
 
@@ -30,7 +30,9 @@ interface Order extends Production {
   readonly kind: 'map' | 'transform'
   readonly name: string
   readonly args: readonly string[]
+  /** Directories with users' own: of `kind`, and mappers for the input. */
   readonly modules: readonly string[]
+  readonly scanners: readonly string[]
 }
 
 /** One client. */
@@ -112,9 +114,8 @@ export class Session {
   /** A user's own stand before those that ship. */
   async #make(order: Order): Promise<Produced> {
     const { kind, name, args, modules } = order
-    const own = await findUserForm(name, kind, modules)
+    const own = await this.#own(name, kind, modules)
     if (own && 'program' in own) return runProgram(own.program, args, kind, order)
-    if (own) this.used = true
     if (kind === 'map') {
       const mapper =
         (own?.module as Mapper | undefined) ??
@@ -124,7 +125,21 @@ export class Session {
     }
     const transformer = (own?.module as Transformer | undefined) ?? transformerNamed(name)
     if (!transformer) throw new CosmosError('ENOENT', name, 'no transformer is called so')
-    return produceTransform(transformer, args, order)
+    const mapper = await this.#inputMapper(order)
+    return produceTransform(transformer, args, mapper ? { ...order, mapper } : order)
+  }
+
+  async #own(name: string, kind: 'map' | 'transform', directories: readonly string[]) {
+    const own = await findUserForm(name, kind, directories)
+    if (own && 'module' in own) this.used = true
+    return own
+  }
+
+  /** A user's own mapper for what a transformer takes. */
+  async #inputMapper({ form, input, scanners }: Order): Promise<Mapper | undefined> {
+    const own = form === undefined ? undefined : await this.#own(form, 'map', scanners)
+    if (!own || form === undefined) return undefined
+    return 'module' in own ? (own.module as Mapper) : programMapper(form, own.program, input)
   }
 }
 
@@ -138,6 +153,7 @@ function orderOf(args: Message): Order {
     name: textOf(args.name, 'name'),
     args: textsOf(args.args, 'args'),
     modules: textsOf(args.modules, 'modules'),
+    scanners: textsOf(args.scanners, 'scanners'),
     input: textOf(args.input, 'input'),
     ...(args.identity === undefined ? {} : { identity: textOf(args.identity, 'identity') }),
     output: textOf(args.output, 'output'),
