@@ -132,11 +132,10 @@ export class Dispatcher {
       )
       if (index < 0) continue
       messages.splice(index, 1)
-      if (messages.length === 0) {
-        this.#waiting.delete(key)
-        this.#context.tree.abandoned(key)
-      }
       this.#context.reply.send(uniqueLow, uniqueHigh, -EINTR)
+      if (messages.length > 0) return
+      this.#waiting.delete(key)
+      this.#context.tree.abandoned(key)
       return
     }
     this.#context.tree.interrupted(uniqueLow, uniqueHigh)

@@ -4,7 +4,7 @@ import { launcherLine } from '../cef/launcher.ts'
 import { openDatabase } from '../cosmosdb/database.ts'
 import { LayersStore } from '../cosmosdb/layers-store.ts'
 import { Keep } from '../frame/keep.ts'
-import type { ProductionRequest } from '../frame/productions.ts'
+import type { ProductionRequest } from '../frame/production/request.ts'
 import { mapStateMemory, type StateMemory } from '../frame/state-memory.ts'
 import { AccessTree } from '../frame/tree.ts'
 import { ProgramsLayer } from '../source/programs.ts'
@@ -17,6 +17,8 @@ import type { TreePlaces } from './tree-requests.ts'
 export interface TreeHelpers {
   /** Has something made. */
   readonly produce: (request: ProductionRequest, vm: VmDefinition | undefined) => void
+  /** Nobody waits for what is made any more. */
+  readonly abandoned: (key: string) => void
   /** Asks the sources. */
   readonly source: (message: ToSources) => void
 }
@@ -51,6 +53,7 @@ export function buildTree(
     productions: {
       store: places.store,
       log: logToStandardError,
+      fudge: places.fudge,
       layers: [places.home, '/.cosm', places.shipped],
       aliases: [
         `${places.home}/etc/cosmos`,
@@ -63,8 +66,15 @@ export function buildTree(
         ((request) =>
           helpers.produce(
             request,
-            vms.all().find((vm) => vm.capabilities?.produces === true),
+            vms
+              .all()
+              .find(({ capabilities }) =>
+                request.step.kind === 'call'
+                  ? capabilities?.kinds.includes('library')
+                  : capabilities?.produces === true,
+              ),
           )),
+      abandoned: (key) => helpers?.abandoned(key),
     },
     remotes: { roots: places.sources, mount: places.mount, send: helpers?.source },
     executables: {

@@ -9,7 +9,13 @@ import type { Instance } from './instance.ts'
 export interface Configuration {
   /** Host directory whose content the mount's root shows. */
   readonly root: string
+  /** Whether paths are read as URLs are: `a.html` may be made of `a.md` (docs/fudge.md). */
+  readonly fudge: boolean
+  /** Seconds that it may take to make one thing of another. */
+  readonly deadline: number
 }
+
+const DEADLINE = 60
 
 /**
  * Reads the configuration of an instance: the nearest layer's `etc/cosmos/cosmos.conf` that has a setting wins,
@@ -27,22 +33,50 @@ export function readConfiguration(
     '/etc/cosmos/cosmos.conf',
     join(shipped, 'etc/cosmos/cosmos.conf'),
   ]
-  const url = environment.COSMOS_ROOT_URL || firstRootUrl(files)
-  return { root: url ? directoryOf(url) : instance.root }
+  const settings = files.filter((file) => existsSync(file)).map((file) => ({ file, tables: parseFile(file) }))
+  const url = environment.COSMOS_ROOT_URL || first(settings, 'root', 'url', isText, 'text')
+  return {
+    root: url ? directoryOf(url) : instance.root,
+    fudge: first(settings, 'lookup', 'fudge', isBoolean, 'true or false') ?? false,
+    deadline: first(settings, 'lookup', 'deadline', isSeconds, 'a number of seconds') ?? DEADLINE,
+  }
 }
 
-function firstRootUrl(files: readonly string[]): string | undefined {
-  for (const file of files) {
-    if (!existsSync(file)) continue
-    const { root } = parseFile(file)
-    if (root === undefined) continue
-    if (!isTable(root)) throw new CosmosError('EINVAL', file, '`root` is not a table')
-    const { url } = root
-    if (url !== undefined && typeof url !== 'string')
-      throw new CosmosError('EINVAL', file, '`root.url` is not text')
-    if (url) return url
+interface Settings {
+  readonly file: string
+  readonly tables: Record<string, unknown>
+}
+
+/** What the nearest file says that has a setting; an empty text says nothing. */
+function first<T>(
+  settings: readonly Settings[],
+  table: string,
+  key: string,
+  isValue: (value: unknown) => value is T,
+  what: string,
+): T | undefined {
+  for (const { file, tables } of settings) {
+    const values = tables[table]
+    if (values === undefined) continue
+    if (!isTable(values)) throw new CosmosError('EINVAL', file, `\`${table}\` is not a table`)
+    const value = values[key]
+    if (value === undefined || value === '') continue
+    if (!isValue(value)) throw new CosmosError('EINVAL', file, `\`${table}.${key}\` is not ${what}`)
+    return value
   }
   return undefined
+}
+
+function isText(value: unknown): value is string {
+  return typeof value === 'string'
+}
+
+function isBoolean(value: unknown): value is boolean {
+  return typeof value === 'boolean'
+}
+
+function isSeconds(value: unknown): value is number {
+  return typeof value === 'number' && value > 0 && Number.isFinite(value)
 }
 
 function isTable(value: unknown): value is Record<string, unknown> {

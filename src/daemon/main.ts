@@ -35,6 +35,8 @@ import { WordsWatch } from './words-watch.ts'
 const instance = findInstance()
 const version = packageVersion()
 const startedAt = Math.floor(Date.now() / 1000)
+/** How long others have to come who wait for what an interrupted reader wanted, milliseconds. */
+const ABANDONED_MS = 100
 let tree: TreeAsker | undefined
 let served: StartMessage | undefined
 let registry: VmRegistry
@@ -79,7 +81,12 @@ const events: TreeEvents = {
   failed: (error) => fail('tree', error),
   source: (message) => sources.take(message),
   produce: (request, vm) => {
-    void producer.produce(request, vm).then((why) => tree?.ask('produced', request.key, why))
+    void producer.produce(request, vm).then((end) => tree?.ask('produced', request.key, end))
+  },
+  abandoned: (key) => {
+    setTimeout(async () => {
+      if (await tree?.ask('isAbandoned', key)) producer.cancel(key)
+    }, ABANDONED_MS)
   },
 }
 /** Loaded before it is needed, so that a spare daemon takes over at once and a broken one never does. */
@@ -90,7 +97,13 @@ async function start(message: StartMessage): Promise<void> {
   served = message
   prepareState(instance.runtime)
   registry = new VmRegistry(instance.runtime)
-  producer = new Producer(registry, join(instance.state, 'store'), compileCache)
+  producer = new Producer({
+    registry,
+    store: join(instance.state, 'store'),
+    compileCache,
+    deadline: readConfiguration(instance, packagePath('cosm')).deadline,
+    begun: (key, pid) => void tree?.ask('producing', key, pid),
+  })
   const places = treePlaces(message)
   if (message.driver === 'kernel') {
     tree = kernelTree
@@ -105,10 +118,11 @@ async function start(message: StartMessage): Promise<void> {
 
 function treePlaces(message: StartMessage): TreePlaces {
   const shipped = packagePath('cosm')
-  const { root } = readConfiguration(instance, shipped)
+  const { root, fudge } = readConfiguration(instance, shipped)
   return {
     home: toBytesText(instance.home),
     root: toBytesText(root),
+    fudge,
     database: instance.database,
     mount: toBytesText(message.mount),
     hostDirectory: toBytesText(`me@${hostname()}`),

@@ -1,6 +1,6 @@
 import type { TreeCore } from '../frame/core.ts'
 import { accepts, library, route, vms, type Wanted } from '../frame/execution.ts'
-import type { ProductionRequest } from '../frame/productions.ts'
+import type { ProductionEnd, ProductionRequest } from '../frame/production/request.ts'
 import {
   bind,
   entries,
@@ -31,8 +31,10 @@ export interface TreeRequests {
   vms(): ReturnType<typeof vms>
   library(place: Place): ReturnType<typeof library>
   frames(): number
-  /** A production has ended; `why` it failed, if it did. */
-  produced(key: string, why: string | undefined): void
+  /** A process has begun to make something. */
+  producing(key: string, pid: number): void
+  produced(key: string, end: ProductionEnd): void
+  isAbandoned(key: string): boolean
   /** The sources in the root are others by now. */
   setSources(roots: string[]): void
   /** Aliases, or users' mappers and transformers, are others. */
@@ -65,6 +67,8 @@ export interface TreeEvents {
   source(message: ToSources): void
   /** The tree wants something made, and `produced` to be asked when it has ended. */
   produce(request: ProductionRequest, vm: VmDefinition | undefined): void
+  /** Who waited for what is made was interrupted; `isAbandoned` says whether nobody does. */
+  abandoned(key: string): void
 }
 
 /** The tree thread's answers. */
@@ -84,7 +88,9 @@ export function answerTreeRequests(core: TreeCore): TreeRequests {
     vms: () => vms(core),
     library: (place) => library(core, place),
     frames: () => core.frames.live,
-    produced: (key, why) => core.productions.ended(key, why),
+    producing: (key, pid) => core.productions.begun(key, pid),
+    produced: (key, end) => core.productions.ended(key, end),
+    isAbandoned: (key) => core.productions.isAbandoned(key),
     setSources: (roots) => core.remotes.setRoots(roots),
     wordsChanged: () => core.productions.wordsChanged(),
     isTold: () => core.services.invalidate.idle,
@@ -104,6 +110,7 @@ export type FromTree =
   | { type: 'ready'; resend: boolean; passthrough: boolean }
   | { type: 'source'; message: ToSources }
   | { type: 'produce'; request: ProductionRequest; vm: VmDefinition | undefined }
+  | { type: 'abandoned'; key: string }
   | { type: 'answer'; id: number; value: unknown }
   | {
       type: 'failure'
@@ -116,6 +123,8 @@ export type FromTree =
 export interface TreePlaces {
   readonly home: string
   readonly root: string
+  /** Whether paths are read as URLs are. */
+  readonly fudge: boolean
   readonly database: string
   readonly mount: string
   /** Name of this host's directory in the root. */

@@ -42,6 +42,7 @@ function serve(places: TreePlaces): void {
       const bytes = message.type === 'transfer' ? message.bytes : undefined
       port.postMessage({ type: 'source', message } satisfies FromTree, bytes ? [bytes.buffer] : [])
     },
+    abandoned: (key) => tell({ type: 'abandoned', key }),
   })
   const requests = answerTreeRequests(tree)
   const how = runKernelLoop({

@@ -1,5 +1,5 @@
 import { S_IFDIR, S_IFLNK, S_IFREG } from '../os/constants.ts'
-import { EACCES, ENOENT, ENOMEM, ENOTDIR, ESTALE } from '../os/errno.ts'
+import { EACCES, ELOOP, ENOENT, ENOMEM, ENOTDIR, ESTALE } from '../os/errno.ts'
 import { cString } from '../os/memory.ts'
 import { ANCHOR_BIND, ANCHOR_COSM, ANCHOR_HOST, ANCHOR_OS, ANCHOR_ROOT } from '../source/stacks.ts'
 import { answerEntry, fillAttributes, LONG, SHORT, setNumber } from './answers.ts'
@@ -131,6 +131,7 @@ function lookupProduced(core: TreeCore, parent: NodeId, name: Name, production: 
     core.job.again = true
     return PENDING
   }
+  if (production.state === 'loop') return -ELOOP
   if (production.state === 'made' && production.isDirectory) {
     const slot = core.anchors.produced(parent, nameText(name), production.path)
     if (slot === 0) return -ENOMEM

@@ -213,7 +213,7 @@ export interface TreeOperations {
   jobEnded(token: number, result: number): void
   /** A `produce` job that has ended, by its key; undefined for none. */
   nextEnded(): string | undefined
-  /** No request waits for a `produce` job any more. */
+  /** Nobody waits for a `produce` job any more: who did was interrupted. */
   abandoned(key: string): void
   /** The caller of a request that was left to others (`away`), or of one that has been answered, was interrupted. */
   interrupted(uniqueLow: number, uniqueHigh: number): void

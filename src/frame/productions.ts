@@ -10,6 +10,8 @@ import type { TreeCore } from './core.ts'
 import { ANCHOR, BACKED, PRODUCED } from './frames.ts'
 import type { NodeId } from './operations.ts'
 import { makeName, pathBytes } from './paths.ts'
+import { Makers } from './production/makers.ts'
+import type { ProductionEnd, ProductionRequest } from './production/request.ts'
 import { Vocabulary, type VocabularyParts } from './production/vocabulary.ts'
 import { emptyAttributes } from './statx.ts'
 
@@ -19,25 +21,14 @@ import { emptyAttributes } from './statx.ts'
  * the file or the directory in the store.
  */
 
-/** What is asked of the main thread. Paths have one character a byte. */
-export interface ProductionRequest {
-  readonly key: string
-  readonly step: Step
-  readonly input: string
-  /** Device and inode of an input that is not of the store, as stat(2) tells them. */
-  readonly identity: string | undefined
-  readonly output: string
-  /** Directories with users' own, nearest first: of what makes it, and mappers for what it takes. */
-  readonly modules: readonly string[]
-  readonly scanners: readonly string[]
-}
-
 /** What a name stands for. */
 export type Production =
   | { readonly state: 'made'; readonly path: string; readonly isDirectory: boolean }
   /** It is being made: `key` tells when it has ended. */
   | { readonly state: 'pending'; readonly key: string }
   | { readonly state: 'failed'; readonly why: string }
+  /** Who asks is who makes it. */
+  | { readonly state: 'loop' }
 
 /** Who makes it, and where it is kept. */
 export interface ProductionsParts extends VocabularyParts {
@@ -45,6 +36,8 @@ export interface ProductionsParts extends VocabularyParts {
   readonly store: string
   /** Has something made; `ended` is called with its key then. Undefined: nothing is. */
   readonly produce: ((request: ProductionRequest) => void) | undefined
+  /** Who waited was interrupted: after a moment `isAbandoned` says whether nobody has come instead. */
+  readonly abandoned: (key: string) => void
 }
 
 /** The file that something is made from. */
@@ -74,6 +67,8 @@ export class Productions {
   readonly #vocabulary: Vocabulary
   readonly #failed = new Map<string, { why: string; at: number }>()
   readonly #pending = new Map<string, Base>()
+  readonly #abandoned = new Set<string>()
+  readonly #makers = new Makers()
   /** Keys whose production has ended, and whose lookups go on. */
   readonly #ended: string[] = []
   readonly #attributes = emptyAttributes()
@@ -88,7 +83,7 @@ export class Productions {
   couldBe(parent: NodeId, name: string): boolean {
     return (
       this.#parts.produce !== undefined &&
-      canPeel(name, suffixReader(this.#vocabulary.namespace(parent), false))
+      canPeel(name, suffixReader(this.#vocabulary.namespace(parent), this.#vocabulary.fudge))
     )
   }
 
@@ -112,13 +107,35 @@ export class Productions {
     return read && [...read.steps.map(describeStep).reverse(), `source ${read.base.path}`].join(' of ')
   }
 
-  /** A production has ended: `why` it failed, if it did. */
-  ended(key: string, why: string | undefined): void {
+  /** This process makes it. */
+  begun(key: string, pid: number): void {
+    if (this.#pending.has(key)) this.#makers.begin(key, pid)
+  }
+
+  /** A production has ended. One that was cancelled is begun again by whoever has come to wait for it meanwhile. */
+  ended(key: string, end: ProductionEnd): void {
     const base = this.#pending.get(key)
     this.#pending.delete(key)
-    if (why !== undefined) remember(this.#failed, key, { why, at: performance.now() })
-    else if (base) this.#adopt(key, base)
+    this.#abandoned.delete(key)
+    this.#makers.end(key)
+    if (end.state === 'failed') remember(this.#failed, key, { why: end.why, at: performance.now() })
+    else if (end.state === 'made' && base) this.#adopt(key, base)
     this.#ended.push(key)
+  }
+
+  /**
+   * Nobody waits for it any more, for all that is known: others may, whom the kernel lets look a name up only after
+   * the first has.
+   */
+  abandoned(key: string): void {
+    if (!this.#pending.has(key)) return
+    this.#abandoned.add(key)
+    this.#parts.abandoned(key)
+  }
+
+  /** Whether it is made for nobody. */
+  isAbandoned(key: string): boolean {
+    return this.#abandoned.has(key)
   }
 
   /** What names mean has changed: what the kernel knows of them too. */
@@ -137,12 +154,17 @@ export class Productions {
     const kind = this.#core.frames.kind(parent)
     if (kind !== BACKED && kind !== ANCHOR) return undefined
     const namespace = this.#vocabulary.namespace(parent)
-    if (!canPeel(name, suffixReader(namespace, false))) return undefined
-    const reading = reread(namespace, name)
-    if (reading?.kind !== 'chain') return undefined
-    const steps = stepsOf(reading.stages, namespace.formOf(reading.base))
-    const base = steps && this.#base(parent, reading.base)
-    return base && { base, steps }
+    const { fudge } = this.#vocabulary
+    if (!canPeel(name, suffixReader(namespace, fudge))) return undefined
+    const reading = reread(namespace, name, { fudge })
+    // Of all that `pacman.json` could be made of, the first that is a file: the shortest way.
+    const chains = reading?.kind === 'match' ? reading.chains : reading?.kind === 'chain' ? [reading] : []
+    for (const { base: text, stages } of chains) {
+      const steps = stepsOf(stages, namespace.formOf(text))
+      const base = steps && this.#base(parent, text)
+      if (base) return { base, steps }
+    }
+    return undefined
   }
 
   /** Goes through the steps as far as they are made; has the next one made. */
@@ -168,8 +190,11 @@ export class Productions {
             output,
             modules: this.#vocabulary.modules(step.kind),
             scanners: this.#vocabulary.modules('map'),
+            executable: this.#vocabulary.executable(step)?.path,
           })
         }
+        if (this.#makers.isLoop(key, this.#core.request.pid)) return { state: 'loop' }
+        this.#abandoned.delete(key)
         return { state: 'pending', key }
       }
       isDirectory = made

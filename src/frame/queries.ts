@@ -294,6 +294,10 @@ function cosmOf(core: TreeCore, place: Place): string {
 /** Walks to where a question's path is; its errors name the path as it was asked. */
 export function walkTo(core: TreeCore, place: Place, follow = true): Walked {
   const path = at(core, place)
+  // Who may ask on the control socket is this tree's own user.
+  core.request.uid = process.getuid?.() ?? 0
+  core.request.gid = process.getgid?.() ?? 0
+  core.request.pid = 0
   try {
     return walk(core, path, follow, place.mount)
   } catch (error) {

@@ -52,6 +52,7 @@ export class AccessTree extends TreeCore implements TreeOperations {
     return this.productions.nextEnded() ?? this.remotes.questions.nextEnded()
   }
   abandoned(key: string): void {
+    this.productions.abandoned(key)
     this.remotes.questions.abandoned(key)
   }
   interrupted(uniqueLow: number, uniqueHigh: number): void {

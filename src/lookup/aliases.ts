@@ -1,5 +1,6 @@
 import { Table } from '../cef/table.ts'
 import { toBytesText } from '../frame/paths.ts'
+import { CALL } from './fudge/modifiers.ts'
 
 /** What an alias stands for: a modifier and its first arguments (one character a byte). */
 export interface Alias {
@@ -9,7 +10,8 @@ export interface Alias {
 
 /**
  * Parses `etc/cosmos/aliases.toml` (design §4); `file` is for messages. `thumb = "scale 128"` makes `name.thumb` mean
- * `name.scale-128`; a list, `["grep", "to do"]`, has arguments with spaces. Throws CosmosError EINVAL that names file,
+ * `name.scale-128`; a list, `["grep", "to do"]`, has arguments with spaces; `call libfoo.so.1 function` calls a function
+ * of a library. Throws CosmosError EINVAL that names file,
  * key and reason.
  */
 export function parseAliases(text: string, file: string): Map<string, Alias> {
@@ -19,6 +21,9 @@ export function parseAliases(text: string, file: string): Map<string, Alias> {
     const [name, ...args] = words(table, key)
     if (name === undefined) throw table.invalid(key, 'names no modifier')
     if (!/^[^./:?%\0]+$/.test(key)) throw table.invalid(key, 'cannot be written as a modifier')
+    if (key === CALL) throw table.invalid(key, 'is taken: it calls a function of a library')
+    if (name === CALL && args.length !== 2)
+      throw table.invalid(key, 'calls no function: call LIBRARY FUNCTION')
     if (key === 'd') throw table.invalid(key, 'is taken: .d is the inside of a file')
     aliases.set(toBytesText(key), { name: toBytesText(name), args: args.map(toBytesText) })
   }

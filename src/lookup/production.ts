@@ -5,8 +5,8 @@ import type { Stage } from './fudge/reading.ts'
 
 /** One step: an input becomes an output in the store. */
 export interface Step {
-  readonly kind: 'map' | 'transform'
-  /** Of the mapper or transformer; `d`: the mapper of what the input is. */
+  readonly kind: 'map' | 'transform' | 'run' | 'call'
+  /** Of the mapper or transformer (`d`: the mapper of what the input is), the program, or the library. */
   readonly name: string
   readonly args: readonly string[]
   /** What the input is: a mapper's name. Undefined: what its own name says. */
@@ -36,6 +36,14 @@ export function stepsOf(stages: readonly Stage[], form: string | undefined): Ste
         steps.push({ kind: 'transform', name: stage.transformer, args: stage.args, form: is })
         is = stage.transformer.startsWith('to-') ? stage.transformer.slice(3) : undefined
         break
+      case 'run':
+        steps.push({ kind: 'run', name: stage.program, args: stage.args, form: undefined })
+        is = undefined
+        break
+      case 'call':
+        steps.push({ kind: 'call', name: stage.library, args: [stage.symbol], form: undefined })
+        is = undefined
+        break
       default:
         return undefined
     }
@@ -51,5 +59,5 @@ export function keyOf(input: string, step: Step, makers: string): string {
 
 /** A step as people read it: `to-yaml`, `grep word i`. */
 export function describeStep(step: Step): string {
-  return step.kind === 'map' ? `map ${step.name}` : ['transform', step.name, ...step.args].join(' ')
+  return step.kind === 'map' ? `map ${step.name}` : [step.kind, step.name, ...step.args].join(' ')
 }

@@ -5,8 +5,12 @@ import { join } from 'node:path'
 import { VmConnection } from '../api/vm-connection.ts'
 import { CosmosError } from '../errors.ts'
 import { toWire, wireBytes } from '../form/wire.ts'
-import type { ProductionRequest } from '../frame/productions.ts'
+import { pathBytes, readable } from '../frame/paths.ts'
+import type { ProductionEnd, ProductionRequest } from '../frame/production/request.ts'
+import type { Step } from '../lookup/production.ts'
 import type { VmDefinition } from './definitions.ts'
+import { callLibrary } from './library-call.ts'
+import type { VmPool } from './pool.ts'
 import type { VmRegistry } from './registry.ts'
 import { planOf } from './shipped.ts'
 
@@ -15,67 +19,125 @@ const MAX_RESULTS = 10_000
 const MAX_BYTES = 2 * 1024 ** 3
 const PRUNE_EVERY = 64
 
+/** What a producer works with. */
+export interface ProducerParts {
+  readonly registry: VmRegistry
+  /** Where results are kept; it is made, 0700. */
+  readonly store: string
+  /** Where Node keeps compiled code. */
+  readonly compileCache: string | undefined
+  /** Seconds that one production may take. */
+  readonly deadline: number
+  /** A process has begun to make what has this key. */
+  begun(key: string, pid: number): void
+}
+
 /** What the tree thread has made: by the VM that produces, each in a session of its own. */
 export class Producer {
-  readonly #registry: VmRegistry
-  readonly #compileCache: string | undefined
-  readonly #store: string
+  readonly #parts: ProducerParts
+  readonly #running = new Map<string, AbortController>()
   #sincePrune = 0
 
-  /** `store` is where results are kept; it is made, 0700. */
-  constructor(registry: VmRegistry, store: string, compileCache: string | undefined) {
-    this.#registry = registry
-    this.#compileCache = compileCache
-    this.#store = store
-    mkdirSync(store, { recursive: true, mode: 0o700 })
+  constructor(parts: ProducerParts) {
+    this.#parts = parts
+    mkdirSync(parts.store, { recursive: true, mode: 0o700 })
   }
 
-  /** Makes something; answers why it failed, undefined where it did not. Never rejects. */
-  async produce(
-    { step, input, identity, output, modules, scanners }: ProductionRequest,
-    vm: VmDefinition | undefined,
-  ): Promise<string | undefined> {
+  /** Makes something, and answers how that has ended. Never rejects. */
+  async produce(request: ProductionRequest, vm: VmDefinition | undefined): Promise<ProductionEnd> {
+    const { key, step, output } = request
+    const controller = new AbortController()
+    const { signal } = controller
+    this.#running.set(key, controller)
+    const started = performance.now()
     try {
       if (!vm) throw new CosmosError('ENOEXEC', step.name, 'there is no VM that produces', 'cosmos vm list')
-      const pool = this.#registry.pool(planOf(vm, this.#compileCache))
+      const pool = this.#parts.registry.pool(planOf(vm, this.#parts.compileCache))
       const lease = pool.lease()
       try {
-        const connection = await connect(pool.socket, vm.name)
-        try {
-          await connection.ask('produce', {
-            kind: step.kind,
-            name: step.name,
-            args: step.args.map((each) => wireBytes(toWire(each)).toString()),
-            input: toWire(input),
-            ...(identity === undefined ? {} : { identity }),
-            output: toWire(output),
-            ...(step.form === undefined ? {} : { form: step.form }),
-            modules: modules.map(toWire),
-            scanners: scanners.map(toWire),
-          })
-        } finally {
-          connection.close()
-        }
-        if (++this.#sincePrune >= PRUNE_EVERY) {
-          this.#sincePrune = 0
-          // One that is made or removed meanwhile is left to the next time.
-          this.#prune().catch(() => {})
-        }
-        return undefined
+        const work = step.kind === 'call' ? this.#call : this.#make
+        const size = await work.call(this, request, pool, vm.name, signal)
+        this.#pruneSometimes()
+        return { state: 'made', size, milliseconds: Math.round(performance.now() - started) }
       } finally {
         lease.end()
       }
     } catch (error) {
-      return error instanceof Error ? error.message : String(error)
+      // What the process had made so far.
+      await rm(`${output}.part`, { recursive: true, force: true }).catch(() => {})
+      if (signal.aborted) return { state: 'cancelled' }
+      return { state: 'failed', why: error instanceof Error ? error.message : String(error) }
+    } finally {
+      this.#running.delete(key)
     }
+  }
+
+  /** Ends a production: nobody waits for it. */
+  cancel(key: string): void {
+    this.#running.get(key)?.abort()
+  }
+
+  /** By a mapper, a transformer or a program: bytes or entries that were made. */
+  async #make(
+    { key, step, input, identity, output, modules, scanners, executable }: ProductionRequest,
+    pool: VmPool,
+    vm: string,
+    signal: AbortSignal,
+  ): Promise<number> {
+    const { deadline } = this.#parts
+    const connection = await connect(pool, vm, step, deadline, signal)
+    try {
+      this.#parts.begun(key, connection.pid)
+      const made = await connection.ask('produce', {
+        kind: step.kind,
+        name: step.name,
+        args: step.args.map((each) => wireBytes(toWire(each)).toString()),
+        ...(executable === undefined ? {} : { program: toWire(executable) }),
+        input: toWire(input),
+        ...(identity === undefined ? {} : { identity }),
+        output: toWire(output),
+        ...(step.form === undefined ? {} : { form: step.form }),
+        modules: modules.map(toWire),
+        scanners: scanners.map(toWire),
+        deadline,
+      })
+      return Number(made.size ?? made.entries)
+    } finally {
+      connection.close()
+    }
+  }
+
+  /** By a function of a library: bytes that were made. */
+  async #call(
+    { step, input, identity, output, executable }: ProductionRequest,
+    pool: VmPool,
+    _vm: string,
+    signal: AbortSignal,
+  ): Promise<number> {
+    const [symbol = ''] = step.args
+    if (executable === undefined) throw new CosmosError('ENOENT', step.name, 'is no library of this host')
+    const { deadline } = this.#parts
+    const place = (path: string): string => pathBytes(path).toString('utf8')
+    return callLibrary(
+      { library: place(executable), symbol, input: place(input), identity, output: place(output), deadline },
+      pool,
+      signal,
+    )
+  }
+
+  #pruneSometimes(): void {
+    if (++this.#sincePrune < PRUNE_EVERY) return
+    this.#sincePrune = 0
+    // One that is made or removed meanwhile is left to the next time.
+    this.#prune().catch(() => {})
   }
 
   /** Removes what was not used for the longest time, beyond the bounds. What is open stays, without a name. */
   async #prune(): Promise<void> {
-    const names = (await readdir(this.#store)).filter((name) => /^[0-9a-f]+$/.test(name))
+    const names = (await readdir(this.#parts.store)).filter((name) => /^[0-9a-f]+$/.test(name))
     const results = await Promise.all(
       names.map(async (name) => {
-        const path = join(this.#store, name)
+        const path = join(this.#parts.store, name)
         return { path, usedAt: (await lstat(path)).mtimeMs, size: await sizeOf(path) }
       }),
     )
@@ -99,17 +161,52 @@ async function sizeOf(path: string): Promise<number> {
   return size
 }
 
-/** A session of a VM. What it had been asked fails when the process ends. */
-async function connect(path: string, vm: string): Promise<VmConnection> {
-  const socket = createConnection(path)
+/** A session of a VM, which is over when the signal is given. What it had been asked fails when the process ends. */
+async function connect(
+  pool: VmPool,
+  vm: string,
+  step: Step,
+  deadline: number,
+  signal: AbortSignal,
+): Promise<VmConnection> {
+  signal.throwIfAborted()
+  const socket = createConnection(pool.socket)
+  const stop = (): void => {
+    socket.destroy()
+  }
+  signal.addEventListener('abort', stop)
+  socket.once('close', () => signal.removeEventListener('abort', stop))
   await new Promise<void>((resolve, reject) => {
     socket.once('connect', resolve)
     socket.once('error', (error) => reject(new CosmosError('EIO', `VM ${vm}`, error.message)))
+    socket.once('close', () => reject(new CosmosError('ECANCELED', `VM ${vm}`, 'is not wanted any more')))
   })
-  return VmConnection.open(socket, (unanswered) => {
-    for (const request of unanswered)
-      request.reject(
-        new CosmosError('EIO', `VM ${vm}`, 'ended before it had produced anything', 'cosmos log'),
-      )
+  const connection: VmConnection = await VmConnection.open(socket, (unanswered) => {
+    if (unanswered.length === 0) return
+    void explain(pool, connection.pid, vm, step, deadline, signal).then((error) => {
+      for (const request of unanswered) request.reject(error)
+    })
   })
+  return connection
+}
+
+/** Why a process has ended before it had answered. */
+async function explain(
+  pool: VmPool,
+  pid: number,
+  vm: string,
+  step: Step,
+  deadline: number,
+  signal: AbortSignal,
+): Promise<CosmosError> {
+  const exit = signal.aborted ? undefined : await pool.obituary(pid)
+  if (exit && 'signal' in exit && exit.signal === 'SIGALRM')
+    return new CosmosError(
+      'ETIMEDOUT',
+      readable(step.name),
+      `took longer than ${deadline} s`,
+      '[lookup] deadline in etc/cosmos/cosmos.conf',
+    )
+  const how = exit && 'signal' in exit ? `was ended by ${exit.signal}` : 'ended'
+  return new CosmosError('EIO', `VM ${vm}`, `${how} before it had produced anything`, 'cosmos log')
 }

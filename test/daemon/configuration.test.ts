@@ -41,7 +41,17 @@ test('the environment comes before all files', () => {
   expect(read({ COSMOS_ROOT_URL: `file://${base}/elsewhere` }).root).toBe(join(base, 'elsewhere'))
 })
 
+test('how paths are read, and how long making something may take', () => {
+  expect(read()).toMatchObject({ fudge: false, deadline: 60 })
+  write('shipped', '[lookup]\nfudge = true\ndeadline = 9.5\n')
+  expect(read()).toMatchObject({ fudge: true, deadline: 9.5 })
+  write('home', '[lookup]\nfudge = false\n')
+  expect(read()).toMatchObject({ fudge: false, deadline: 9.5 })
+})
+
 test.each([
+  ['a wrong setting', '[lookup]\nfudge = 1\n', 'EINVAL'],
+  ['a deadline that is none', '[lookup]\ndeadline = 0\n', 'EINVAL'],
   ['no TOML', '[root\n', 'EINVAL'],
   ['a wrong table', 'root = 1\n', 'EINVAL'],
   ['a wrong value', '[root]\nurl = 1\n', 'EINVAL'],

@@ -40,8 +40,10 @@ const tree = new AccessTree({
     store: toBytesText(place('store')),
     aliases: [],
     layers: [],
+    fudge: false,
     log: () => {},
     produce: undefined,
+    abandoned: () => {},
   },
   executables: {
     vms: new VmDefinitions([toBytesText(place('home')), toBytesText(place('shipped'))]),

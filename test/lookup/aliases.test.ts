@@ -27,6 +27,8 @@ test.each([
   ['"a.b" = "x"', 'f: `a.b` cannot be written as a modifier'],
   ['"" = "x"', 'f: `` cannot be written as a modifier'],
   ['d = "x"', 'f: `d` is taken: .d is the inside of a file'],
+  ['call = "x"', 'f: `call` is taken: it calls a function of a library'],
+  ['a = "call libx.so"', 'f: `a` calls no function: call LIBRARY FUNCTION'],
   ['a = "x"\nb = ', 'f:2: '],
 ])('%j is an error', (text, message) => {
   expect(() => parseAliases(text, 'f')).toThrow(

@@ -178,6 +178,20 @@ describe('in a URL', () => {
         ],
       },
     ],
+    [
+      'pacman.json.d',
+      {
+        kind: 'match',
+        chains: [
+          { kind: 'chain', base: 'pacman.yaml', stages: [transform('to-json'), map('json'), inside] },
+          {
+            kind: 'chain',
+            base: 'pacman.csv',
+            stages: [map('yaml'), transform('to-json'), map('json'), inside],
+          },
+        ],
+      },
+    ],
     ['foo.cc', chain('foo', run('cc'))],
     ['foo.json', chain('foo', map('json'))],
     ['a%2Fb', literal('a/b')],

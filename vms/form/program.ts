@@ -19,6 +19,10 @@ import { nodeAt } from '../../src/form/tree.ts'
 
 /** Starts a program that ends with the one that has started it (setpriv(1), Linux). */
 const SETPRIV = '/usr/bin/setpriv'
+/** Bounds what one writes to a file (prlimit(1), Linux). */
+const PRLIMIT = '/usr/bin/prlimit'
+/** Largest stream that a program makes, bytes. */
+const MAX_STREAM = 1024 ** 3
 /** How much of what a program says on its standard error is told. */
 const COMPLAINT_SIZE = 1000
 
@@ -67,8 +71,10 @@ export function programMapper(name: string, program: string, input: string): Map
 function run(program: string, args: readonly string[], input: number, output: string): Promise<void> {
   rmSync(output, { recursive: true, force: true })
   const files = [input, openSync(output, 'wx')] as const
-  const tied = existsSync(SETPRIV) ? [SETPRIV, '--pdeathsig', 'KILL', program] : [program]
-  const child = spawn(tied[0]!, [...tied.slice(1), ...args], { stdio: [...files, 'pipe'] })
+  const line = [program, ...args]
+  if (existsSync(PRLIMIT)) line.unshift(PRLIMIT, `--fsize=${MAX_STREAM}`)
+  if (existsSync(SETPRIV)) line.unshift(SETPRIV, '--pdeathsig', 'KILL')
+  const child = spawn(line[0]!, line.slice(1), { cwd: '/', stdio: [...files, 'pipe'] })
   for (const file of files) closeSync(file)
   let complaint = ''
   child.stderr?.on('data', (bytes: Buffer) => {
@@ -78,6 +84,10 @@ function run(program: string, args: readonly string[], input: number, output: st
     child.on('error', (error) => reject(new CosmosError('ENOEXEC', program, error.message)))
     child.on('close', (code, signal) => {
       const said = complaint.trim().split('\n').at(-1)
+      if (signal === 'SIGXFSZ') {
+        reject(new CosmosError('EFBIG', program, `makes more than ${MAX_STREAM} bytes`))
+        return
+      }
       const end = signal === null ? `exited with ${code}` : `ended by ${signal}`
       if (code === 0) resolve()
       else reject(new CosmosError('EIO', program, said ? `${end}: ${said}` : end))

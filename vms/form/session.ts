@@ -27,8 +27,10 @@ const DEADLINE = 60
 
 /** What `produce` is asked. */
 interface Order extends Production {
-  readonly kind: 'map' | 'transform'
+  readonly kind: 'map' | 'transform' | 'run'
   readonly name: string
+  /** The program that is run. */
+  readonly program: string
   readonly args: readonly string[]
   /** Directories with users' own: of `kind`, and mappers for the input. */
   readonly modules: readonly string[]
@@ -114,6 +116,7 @@ export class Session {
   /** A user's own stand before those that ship. */
   async #make(order: Order): Promise<Produced> {
     const { kind, name, args, modules } = order
+    if (kind === 'run') return runProgram(order.program, args, 'transform', order)
     const own = await this.#own(name, kind, modules)
     if (own && 'program' in own) return runProgram(own.program, args, kind, order)
     if (kind === 'map') {
@@ -146,11 +149,13 @@ export class Session {
 /** Throws CosmosError EPROTO for arguments that are none. */
 function orderOf(args: Message): Order {
   const { kind } = args
-  if (kind !== 'map' && kind !== 'transform') throw protocolError('kind is neither map nor transform')
+  if (kind !== 'map' && kind !== 'transform' && kind !== 'run')
+    throw protocolError('kind is neither map, transform nor run')
   const { form, depth } = args
   return {
     kind,
     name: textOf(args.name, 'name'),
+    program: kind === 'run' ? textOf(args.program, 'program') : '',
     args: textsOf(args.args, 'args'),
     modules: textsOf(args.modules, 'modules'),
     scanners: textsOf(args.scanners, 'scanners'),

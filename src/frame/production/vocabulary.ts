@@ -2,18 +2,22 @@ import { placeOf, readSmallFile } from '../../cef/host-file.ts'
 import { CosmosError } from '../../errors.ts'
 import { MAPPER_EXTENSIONS, TRANSFORMER_NAMES } from '../../form/known.ts'
 import { type Alias, parseAliases } from '../../lookup/aliases.ts'
+import { CONNECTORS } from '../../lookup/fudge/connectors.ts'
 import type { Namespace } from '../../lookup/fudge/namespace.ts'
 import type { Step } from '../../lookup/production.ts'
 import type { TreeCore } from '../core.ts'
+import { mergedNames } from '../listing.ts'
 import type { NodeId } from '../operations.ts'
 import { makeName } from '../paths.ts'
 import { isPropertyName } from '../properties.ts'
+import { type Executable, Executables } from './executables.ts'
 import { OwnForms } from './own-forms.ts'
 
 /** What the words of a lookup mean in this tree: mappers, transformers and aliases, shipped ones and users' own. */
 
 /** How long the aliases are believed, milliseconds. */
 const ALIASES_FRESH = 1000
+const OWN_UID = process.getuid?.() ?? 0
 const MAX_ALIASES = 64 * 1024
 
 /** Where the words are from. */
@@ -22,6 +26,8 @@ export interface VocabularyParts {
   readonly aliases: readonly string[]
   /** Cosms whose `lib/cosmos` has users' mappers and transformers, nearest first; one character a byte. */
   readonly layers: readonly string[]
+  /** Whether names are read as in URLs: what is missing is completed, and programs are modifiers (design §4). */
+  readonly fudge: boolean
   readonly log: (line: string) => void
 }
 
@@ -29,6 +35,7 @@ export class Vocabulary {
   readonly #core: TreeCore
   readonly #parts: VocabularyParts
   readonly #own: OwnForms
+  readonly #executables: Executables
   #aliasesAt = Number.NEGATIVE_INFINITY
   #aliasTable: ReadonlyMap<string, Alias> = new Map()
 
@@ -36,6 +43,7 @@ export class Vocabulary {
     this.#core = core
     this.#parts = parts
     this.#own = new OwnForms(parts.layers)
+    this.#executables = new Executables(core, parts.layers)
   }
 
   /** The directory of a frame as a lookup sees it. */
@@ -45,22 +53,29 @@ export class Vocabulary {
     const mapperOf = (form: string): string | undefined => (isMapper(form) ? form : MAPPER_OF.get(form))
     return {
       exists: (name) => core.statChild(parent, makeName(name)) >= 0,
-      names: () => [],
+      names: () => {
+        const names = mergedNames(core, parent)
+        return typeof names === 'number' ? [] : names.keys()
+      },
       formOf: (name) => mapperOf(/\.([^.]+)$/.exec(name.toLowerCase())?.[1] ?? ''),
       isProperty: isPropertyName,
       isScheme: () => false,
       isMapper,
       isTransformer: (name) => TRANSFORMERS.has(name) || this.#own.has('transform', name),
       alias: (name) => this.#aliases().get(name),
-      isExecutable: () => false,
+      // What an alias does not name, only this tree's own user may have run: it is run as that user.
+      isExecutable: (name, isNamed) =>
+        (isNamed || core.request.uid === OWN_UID) && this.#executables.program(name) !== undefined,
       mapperOf,
       isExtension: (name) => MAPPER_OF.has(name) && name !== 'ox',
-      connectors: [],
+      connectors: CONNECTORS,
     }
   }
 
   /** What takes part in a step that users may change: another text, another result. */
-  makersOf({ kind, name, form }: Step): string {
+  makersOf(step: Step): string {
+    const { kind, name, form } = step
+    if (kind === 'run' || kind === 'call') return this.executable(step)?.identity ?? ''
     const makers = [this.#own.identity(kind, name)]
     // What a transformer asks the tree of.
     if (kind === 'transform' && form !== undefined) makers.push(this.#own.identity('map', form))
@@ -69,12 +84,24 @@ export class Vocabulary {
 
   /** Directories with users' own, as the VM is told them. */
   modules(kind: Step['kind']): readonly string[] {
-    return this.#own.directories(kind)
+    return kind === 'map' || kind === 'transform' ? this.#own.directories(kind) : []
+  }
+
+  /** The program or library of a step; undefined where it has none, or it is gone. */
+  executable({ kind, name }: Step): Executable | undefined {
+    if (kind === 'run') return this.#executables.program(name)
+    return kind === 'call' ? this.#executables.library(name) : undefined
+  }
+
+  /** Whether names are read as in URLs. */
+  get fudge(): boolean {
+    return this.#parts.fudge
   }
 
   /** Something of it has changed. */
   forget(): void {
     this.#own.forget()
+    this.#executables.forget()
     this.#aliasesAt = Number.NEGATIVE_INFINITY
   }
 

@@ -1,9 +1,30 @@
+import { MAPPER_EXTENSIONS } from '../../form/known.ts'
+
 /** A modifier that makes one form of another: `dir` → ox → `ox`. Forms are named as file extensions are. */
 export interface Connector {
   readonly from: string
   readonly modifier: string
   readonly to: string
 }
+
+/** Forms that a transformer makes of any other: what ends the name of what it makes. */
+const MADE: readonly (readonly [modifier: string, form: string])[] = [
+  ['to-json', 'json'],
+  ['to-yaml', 'yaml'],
+  ['to-yaml', 'yml'],
+  ['to-toml', 'toml'],
+  ['to-csv', 'csv'],
+  ['to-html', 'html'],
+  ['to-html', 'htm'],
+  ['to-text', 'txt'],
+  ['to-ox', 'ox'],
+  ['to-divine', 'divine'],
+]
+
+/** What the shipped transformers make of the files that the shipped mappers are for. */
+export const CONNECTORS: readonly Connector[] = Object.keys(MAPPER_EXTENSIONS).flatMap((from) =>
+  MADE.flatMap(([modifier, to]) => (to === from ? [] : [{ from, modifier, to }])),
+)
 
 /**
  * The shortest way from a form over connectors to a modifier or a form of that name, the earlier connector of the table

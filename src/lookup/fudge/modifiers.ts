@@ -5,10 +5,13 @@ import type { Namespace } from './namespace.ts'
 import { parseModifier } from './parse.ts'
 import type { ReadSuffix } from './peel.ts'
 
+/** What an alias begins with that calls a function of a library: `call libfoo.so.1 my_function`. */
+export const CALL = 'call'
+
 /** A suffix whose name is known. */
 export interface KnownSuffix {
   /** `directory` is `.d`; a `form` is one that connectors lead to: `to-json` without a transformer of that name. */
-  readonly kind: 'mapper' | 'transformer' | 'program' | 'form' | 'directory' | 'property'
+  readonly kind: 'mapper' | 'transformer' | 'program' | 'call' | 'form' | 'directory' | 'property'
   readonly name: string
   readonly args: readonly string[]
 }
@@ -52,17 +55,20 @@ function knownAs(
   name: string,
   args: readonly string[],
   fudge: boolean,
+  isNamed = false,
 ): KnownSuffix | undefined {
   if (name === '') return undefined
+  // Only who wrote an alias may name code of any library.
+  if (isNamed && name === CALL) return args.length === 2 ? { kind: 'call', name, args } : undefined
   if (name === 'd') return args.length === 0 ? { kind: 'directory', name, args } : undefined
   const kind = kindOf(namespace, name)
   if (kind) return { kind, name, args }
   const target = follow(namespace, name)
   if (target.name !== name) {
-    const known = knownAs(namespace, target.name, [...target.args, ...args], true)
+    const known = knownAs(namespace, target.name, [...target.args, ...args], true, true)
     if (known) return known
   }
-  if (fudge && namespace.isExecutable(name)) return { kind: 'program', name, args }
+  if (fudge && namespace.isExecutable(name, isNamed)) return { kind: 'program', name, args }
   const form = name.startsWith('to-') ? name.slice(3) : fudge ? name : ''
   const isForm = args.length === 0 && namespace.connectors.some(({ to }) => to === form)
   return isForm ? { kind: 'form', name: form, args } : undefined

@@ -18,8 +18,8 @@ export interface Namespace {
   isMapper(name: string): boolean
   isTransformer(name: string): boolean
   alias(name: string): Alias | undefined
-  /** Whether a program of that name is on the frame's PATH. */
-  isExecutable(name: string): boolean
+  /** Whether a program of that name is on the frame's PATH, and may be run as `isNamed` says: an alias names it. */
+  isExecutable(name: string, isNamed: boolean): boolean
   /** The mapper of a form or a file extension, for `.d` without a mapper's name. */
   mapperOf(form: string): string | undefined
   /** Whether a mapper is named as files are: `foo.json` beside `foo` is then not read as a mapped `foo`. */

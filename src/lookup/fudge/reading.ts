@@ -41,5 +41,7 @@ export type Stage =
   | { readonly kind: 'transform'; readonly transformer: string; readonly args: readonly string[] }
   /** An executable of the PATH as a transformer. */
   | { readonly kind: 'run'; readonly program: string; readonly args: readonly string[] }
+  /** A function of a library as a transformer. */
+  | { readonly kind: 'call'; readonly library: string; readonly symbol: string }
   /** A property; `''` is the directory of all. */
   | { readonly kind: 'property'; readonly name: string }

@@ -96,19 +96,22 @@ function boundLeft(namespace: Namespace, text: string, options: ResolveOptions):
   return text === '.' || text === '..' ? undefined : resolve(namespace, text, options)
 }
 
-/** `pacman.json` for all `pacman.*` (design §4). */
+/** `pacman.json` for all `pacman.*` (design §4), and what is done to that: `pacman.json.d`. */
 function baseMatch(namespace: Namespace, segment: string): Reading | undefined {
-  const dot = segment.lastIndexOf('.')
-  if (dot <= 0) return undefined
-  const start = readEscapes(segment.slice(0, dot + 1))
-  const form: KnownSuffix = { kind: 'form', name: segment.slice(dot + 1), args: [] }
-  const chains: Chain[] = []
-  for (const name of namespace.names()) {
-    const found = name.startsWith(start) ? chain(namespace, name, [form], true) : undefined
-    if (found) chains.push(found)
+  for (const { base, suffixes } of peel(segment, suffixReader(namespace, true))) {
+    const [first, ...rest] = suffixes
+    if (base === '' || !first || first.args.length > 0) continue
+    const start = readEscapes(`${base}.`)
+    const wanted: KnownSuffix[] = [{ kind: 'form', name: first.name, args: [] }, ...rest]
+    const chains: Chain[] = []
+    for (const name of namespace.names()) {
+      const found = name.startsWith(start) ? chain(namespace, name, wanted, true) : undefined
+      if (found) chains.push(found)
+    }
+    chains.sort((a, b) => a.stages.length - b.stages.length || (a.base < b.base ? -1 : 1))
+    if (chains.length > 0) return { kind: 'match', chains }
   }
-  chains.sort((a, b) => a.stages.length - b.stages.length || (a.base < b.base ? -1 : 1))
-  return chains.length === 0 ? undefined : { kind: 'match', chains }
+  return undefined
 }
 
 /** The name of a child that exists: as it is written, else with its escapes read. */

@@ -26,6 +26,11 @@ export function stagesOf(
       current = undefined
       continue
     }
+    if (kind === 'call') {
+      stages.push({ kind, library: args[0]!, symbol: args[1]! })
+      current = undefined
+      continue
+    }
     const way = fudge || kind === 'form' ? wayTo(namespace, suffix, current) : undefined
     if (way) {
       for (const connector of way) stages.push(stageOf(namespace, connector.modifier, []))
