@@ -13,6 +13,8 @@ export interface Configuration {
   readonly fudge: boolean
   /** Seconds that it may take to make one thing of another. */
   readonly deadline: number
+  /** The tables `[source.NAME]`, by name. */
+  readonly sources: Readonly<Record<string, Readonly<Record<string, unknown>>>>
 }
 
 const DEADLINE = 60
@@ -39,6 +41,7 @@ export function readConfiguration(
     root: url ? directoryOf(url) : instance.root,
     fudge: first(settings, 'lookup', 'fudge', isBoolean, 'true or false') ?? false,
     deadline: first(settings, 'lookup', 'deadline', isSeconds, 'a number of seconds') ?? DEADLINE,
+    sources: sourceTables(settings),
   }
 }
 
@@ -65,6 +68,20 @@ function first<T>(
     return value
   }
   return undefined
+}
+
+/** What each source is told: a setting of the nearest file that has it. */
+function sourceTables(settings: readonly Settings[]): Configuration['sources'] {
+  const all: Record<string, Record<string, unknown>> = {}
+  for (const { file, tables } of settings) {
+    const sources = tables.source ?? {}
+    if (!isTable(sources)) throw new CosmosError('EINVAL', file, '`source` is not a table')
+    for (const [name, values] of Object.entries(sources)) {
+      if (!isTable(values)) throw new CosmosError('EINVAL', file, `\`source.${name}\` is not a table`)
+      all[name] = { ...values, ...all[name] }
+    }
+  }
+  return all
 }
 
 function isText(value: unknown): value is string {

@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs'
 import { flushCompileCache } from 'node:module'
-import { hostname } from 'node:os'
+import { homedir, hostname } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { AwayReply } from '../../mount/kernel/away-reply.ts'
@@ -9,13 +9,14 @@ import { packageVersion } from '../cli/version.ts'
 import { describeError } from '../errors.ts'
 import { toWire, toWireError } from '../form/wire.ts'
 import { toBytesText } from '../frame/paths.ts'
+import { addShippedSources } from '../source/shipped.ts'
 import { Sources } from '../source/sources.ts'
 import { Producer } from '../vm/producer.ts'
 import { VmRegistry } from '../vm/registry.ts'
 import { Runs } from '../vm/runs.ts'
 import { launcherLink, prepareState } from '../vm/state-files.ts'
 import { findBusy } from './busy.ts'
-import { readConfiguration } from './configuration.ts'
+import { type Configuration, readConfiguration } from './configuration.ts'
 import { ControlServer } from './control-server.ts'
 import type { ControlHandlers } from './handlers.ts'
 import { FUSE_FD, type StartMessage, type ToDaemon, type ToSupervisor } from './handover.ts'
@@ -95,16 +96,22 @@ kernelTree.loaded.then(() => tell({ type: 'loaded' }))
 
 async function start(message: StartMessage): Promise<void> {
   served = message
+  const configuration = readConfiguration(instance, packagePath('cosm'))
   prepareState(instance.runtime)
   registry = new VmRegistry(instance.runtime)
   producer = new Producer({
     registry,
     store: join(instance.state, 'store'),
     compileCache,
-    deadline: readConfiguration(instance, packagePath('cosm')).deadline,
+    deadline: configuration.deadline,
     begun: (key, pid) => void tree?.ask('producing', key, pid),
   })
-  const places = treePlaces(message)
+  addShippedSources(
+    sources,
+    { home: homedir(), environment: process.env, log: (line) => console.error(line) },
+    configuration.sources,
+  )
+  const places = treePlaces(message, configuration)
   if (message.driver === 'kernel') {
     tree = kernelTree
     kernelTree.start(places)
@@ -116,9 +123,8 @@ async function start(message: StartMessage): Promise<void> {
   events.ready(false, false)
 }
 
-function treePlaces(message: StartMessage): TreePlaces {
+function treePlaces(message: StartMessage, { root, fudge }: Configuration): TreePlaces {
   const shipped = packagePath('cosm')
-  const { root, fudge } = readConfiguration(instance, shipped)
   return {
     home: toBytesText(instance.home),
     root: toBytesText(root),

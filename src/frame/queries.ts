@@ -147,15 +147,21 @@ export function entries(
   wanted: string[],
 ): (NodeDescription & { name: string })[] {
   const walked = walkTo(core, place)
+  let pending = false
   try {
-    return wanted.flatMap((name) => {
-      if (lookup(core, walked.node, makeName(name)) < 0) return []
+    const found = wanted.flatMap((name) => {
+      const result = lookup(core, walked.node, makeName(name))
+      if (result === PENDING) pending = true
+      if (result < 0) return []
       const node = core.entryNode
       const description = describe(core, node, true)
       core.frames.setLookups(node, core.frames.lookups(node) - 1)
       core.settle(node)
       return [{ name, ...description }]
     })
+    // All of them are being asked for by now.
+    if (pending) throw failure(PENDING, place)
+    return found
   } finally {
     walked.release()
   }

@@ -16,13 +16,18 @@ const PATIENCE_MS = 65_000
 const CHUNK = 1024 * 1024
 const READ = { read: true, write: false, truncate: false } as const
 
+interface Entry {
+  readonly make: () => Promise<SourceService>
+  service: Promise<SourceService> | undefined
+}
+
 /**
  * The sources of this daemon, by the name that each has in the root of the tree (`https:`, `me@gpubox`), and the files
  * that the tree has open of them. What the tree asks is answered by `answered`; what the kernel reads and writes is
  * answered to it at once.
  */
 export class Sources {
-  readonly #services = new Map<string, SourceService>()
+  readonly #services = new Map<string, Entry>()
   readonly #reply: TransferReply
   readonly #answered: (key: string, answer: SourceAnswer) => void
   readonly #files = new Map<number, Promise<SourceFile>>()
@@ -39,19 +44,24 @@ export class Sources {
     return [...this.#services.keys()]
   }
 
-  add(root: string, service: SourceService): void {
-    this.#services.set(root, service)
+  /** Adds a source, which is made when it is first used; once more where that failed. */
+  add(root: string, make: () => Promise<SourceService>): void {
+    this.#services.set(root, { make, service: undefined })
   }
 
   remove(root: string): void {
     this.#services.delete(root)
   }
 
-  /** The service of a path. Throws CosmosError ENOENT. */
-  serviceOf(path: SourcePath): SourceService {
-    const service = this.#services.get(path.scheme) ?? this.#services.get(`${path.scheme}:`)
-    if (!service) throw new CosmosError('ENOENT', path.scheme, 'is no source here')
-    return service
+  /** The service of a path. Rejects with CosmosError ENOENT, or with why it cannot be made. */
+  serviceOf(path: SourcePath): Promise<SourceService> {
+    const entry = this.#services.get(path.scheme) ?? this.#services.get(`${path.scheme}:`)
+    if (!entry) return Promise.reject(new CosmosError('ENOENT', path.scheme, 'is no source here'))
+    entry.service ??= entry.make().catch((error: unknown) => {
+      entry.service = undefined
+      throw error
+    })
+    return entry.service
   }
 
   /** Takes a message of the tree thread. */
@@ -76,7 +86,7 @@ export class Sources {
 
   /** All that a file has, in order; for whoever reads it without the kernel. */
   async *read(path: SourcePath, signal: AbortSignal): AsyncGenerator<Uint8Array> {
-    const file = await this.serviceOf(path).open(path, READ, signal)
+    const file = await (await this.serviceOf(path)).open(path, READ, signal)
     try {
       for (let position = 0; !signal.aborted; ) {
         const bytes = await file.read(position, CHUNK, signal)
@@ -91,7 +101,8 @@ export class Sources {
 
   /** Ends all services. */
   async close(): Promise<void> {
-    await Promise.allSettled([...this.#services.values()].map((service) => service.close?.()))
+    const made = [...this.#services.values()].map((entry) => entry.service)
+    await Promise.allSettled(made.map(async (service) => (await service)?.close?.()))
   }
 
   async #question(key: string, question: SourceQuestion): Promise<void> {
@@ -111,7 +122,7 @@ export class Sources {
 
   async #ask(question: SourceQuestion, signal: AbortSignal): Promise<SourceAnswer> {
     const { path } = question
-    const service = this.serviceOf(path)
+    const service = await this.serviceOf(path)
     switch (question.op) {
       case 'stat':
         return { node: await service.stat(path, signal) }
