@@ -104,6 +104,7 @@ async function start(message: StartMessage): Promise<void> {
     store: join(instance.state, 'store'),
     compileCache,
     deadline: configuration.deadline,
+    fetch: (path, output, signal) => sources.fetch(path, output, signal),
     begun: (key, pid) => void tree?.ask('producing', key, pid),
   })
   addShippedSources(

@@ -78,6 +78,10 @@ export function lookup(core: TreeCore, parent: NodeId, name: Name): number {
 function lookupRemote(core: TreeCore, parent: NodeId, name: Name): number {
   let result = core.remotes.lookup(parent, name)
   if (result === -ENOENT && includesColon(name)) result = lookupRemoteColon(core, parent, name)
+  if (result === -ENOENT) {
+    const production = core.productions.find(parent, nameText(name))
+    if (production) result = lookupProduced(core, parent, name, production)
+  }
   return result === -ENOENT ? missing(core, SHORT) : result
 }
 
@@ -87,6 +91,12 @@ function lookupRemoteColon(core: TreeCore, parent: NodeId, name: Name): number {
   const [base, property] = [text.slice(0, colon), text.slice(colon + 1)]
   if (base === '') return -ENOENT
   const node = core.remotes.child(parent, base)
+  if (node === -ENOENT) {
+    const production = core.productions.find(parent, base)
+    if (production?.state === 'pending') return lookupProduced(core, parent, name, production)
+    if (!production || !isPropertyName(property)) return -ENOENT
+    return lookupPropertyFile(core, parent, name, base, property)
+  }
   if (typeof node === 'number') return node
   if (property !== '' && !isPropertyName(property)) {
     const bytes = core.remotes.property(parent, base, property)

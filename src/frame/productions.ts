@@ -6,13 +6,15 @@ import { describeStep, keyOf, type Step, stepsOf } from '../lookup/production.ts
 import { S_IFMT, S_IFREG } from '../os/constants.ts'
 import { chmod, fchownat } from '../os/libc.ts'
 import { cString } from '../os/memory.ts'
+import type { SourcePath } from '../source/service.ts'
 import type { TreeCore } from './core.ts'
-import { ANCHOR, BACKED, PRODUCED } from './frames.ts'
-import type { NodeId } from './operations.ts'
+import { ANCHOR, BACKED, PRODUCED, REMOTE } from './frames.ts'
+import { type NodeId, PENDING } from './operations.ts'
 import { makeName, pathBytes } from './paths.ts'
 import { Makers } from './production/makers.ts'
 import type { ProductionEnd, ProductionRequest } from './production/request.ts'
-import { Vocabulary, type VocabularyParts } from './production/vocabulary.ts'
+import { Vocabulary, type VocabularyParts, WAITING } from './production/vocabulary.ts'
+import { sourcePathOf, urlOf } from './remote/path.ts'
 import { emptyAttributes } from './statx.ts'
 
 /**
@@ -43,6 +45,8 @@ export interface ProductionsParts extends VocabularyParts {
 /** The file that something is made from. */
 interface Base {
   readonly path: string
+  /** It is fetched from there. */
+  readonly source?: SourcePath
   /** `device:inode`, as stat(2) tells them. */
   readonly inode: string
   readonly identity: string
@@ -58,6 +62,10 @@ const CAPACITY = 10_000
 const AT_FDCWD = -100
 /** Permissions that what was made takes from what it was made from. */
 const READ = 0o444
+/** The step that fetches what a source has. */
+const COPY: Step = { kind: 'source', name: '', args: [], form: undefined }
+const OWN_UID = process.getuid?.() ?? 0
+const OWN_GID = process.getgid?.() ?? 0
 /** A use is noted so long after the last, milliseconds. */
 const USED_AFTER_MS = 60_000
 
@@ -83,13 +91,14 @@ export class Productions {
   couldBe(parent: NodeId, name: string): boolean {
     return (
       this.#parts.produce !== undefined &&
-      canPeel(name, suffixReader(this.#vocabulary.namespace(parent), this.#vocabulary.fudge))
+      canPeel(name, suffixReader(this.#vocabulary.namespace(parent), this.#vocabulary.fudge(parent)))
     )
   }
 
   /** What a name that a directory does not have stands for; undefined for nothing. */
   find(parent: NodeId, name: string): Production | undefined {
     const read = this.#read(parent, name)
+    if (read === 'waiting') return { state: 'pending', key: this.#core.job.key }
     return read && this.#make(read.base, read.steps)
   }
 
@@ -104,6 +113,7 @@ export class Productions {
   /** The production instruction of a name, for people; undefined for nothing. */
   describe(parent: NodeId, name: string): string | undefined {
     const read = this.#read(parent, name)
+    if (read === 'waiting') return undefined
     return read && [...read.steps.map(describeStep).reverse(), `source ${read.base.path}`].join(' of ')
   }
 
@@ -149,19 +159,31 @@ export class Productions {
     return this.#ended.shift()
   }
 
-  #read(parent: NodeId, name: string): { base: Base; steps: Step[] } | undefined {
+  /** How a name is read; `waiting` while a source has to be asked for it, which the request at hand waits for. */
+  #read(parent: NodeId, name: string): { base: Base; steps: Step[] } | 'waiting' | undefined {
+    try {
+      return this.#reading(parent, name)
+    } catch (error) {
+      if (error === WAITING) return 'waiting'
+      throw error
+    }
+  }
+
+  #reading(parent: NodeId, name: string): { base: Base; steps: Step[] } | undefined {
     if (!this.#parts.produce) return undefined
     const kind = this.#core.frames.kind(parent)
-    if (kind !== BACKED && kind !== ANCHOR) return undefined
+    if (kind !== BACKED && kind !== ANCHOR && kind !== REMOTE) return undefined
     const namespace = this.#vocabulary.namespace(parent)
-    const { fudge } = this.#vocabulary
+    const fudge = this.#vocabulary.fudge(parent)
     if (!canPeel(name, suffixReader(namespace, fudge))) return undefined
     const reading = reread(namespace, name, { fudge })
     // Of all that `pacman.json` could be made of, the first that is a file: the shortest way.
     const chains = reading?.kind === 'match' ? reading.chains : reading?.kind === 'chain' ? [reading] : []
     for (const { base: text, stages } of chains) {
       const steps = stepsOf(stages, namespace.formOf(text))
-      const base = steps && this.#base(parent, text)
+      if (!steps) continue
+      const base = kind === REMOTE ? this.#remoteBase(parent, text) : this.#base(parent, text)
+      if (base?.source) return { base, steps: [{ ...COPY, name: base.source.scheme }, ...steps] }
       if (base) return { base, steps }
     }
     return undefined
@@ -191,6 +213,7 @@ export class Productions {
             modules: this.#vocabulary.modules(step.kind),
             scanners: this.#vocabulary.modules('map'),
             executable: this.#vocabulary.executable(step)?.path,
+            source: step.kind === 'source' ? base.source : undefined,
           })
         }
         if (this.#makers.isLoop(key, this.#core.request.pid)) return { state: 'loop' }
@@ -230,6 +253,26 @@ export class Productions {
     // An ordinary user's daemon can give nothing away; the mount is that user's alone.
     fchownat(AT_FDCWD, path.address, base.uid, base.gid, 0)
     chmod(path.address, isDirectory ? read | (read >> 2) | 0o200 : read)
+  }
+
+  /** The same of a source: what it has is fetched first. */
+  #remoteBase(parent: NodeId, text: string): Base | undefined {
+    const core = this.#core
+    const node = core.remotes.child(parent, text)
+    if (node === PENDING) throw WAITING
+    if (typeof node === 'number' || node.type !== 'file') return undefined
+    const path = `${core.treePath(parent)}/${text}`
+    const { generation, size, mtime = 0, mode = READ } = node
+    return {
+      path: urlOf(path),
+      source: sourcePathOf(path),
+      inode: '',
+      // What nobody can tell from another is believed for as long as its service says.
+      identity: `${path} ${generation ?? `${size}:${mtime}:${Math.floor(Date.now() / Math.max(1000, node.fresh))}`}`,
+      uid: OWN_UID,
+      gid: OWN_GID,
+      mode,
+    }
   }
 
   /** The file of a directory that something is made from; undefined where it is none. */

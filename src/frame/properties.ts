@@ -238,16 +238,19 @@ export function fileUrl(path: string): string {
 
 function frameAt(core: TreeCore, parent: NodeId, text: string): NodeId {
   const name = makeName(text)
-  if (core.frames.kind(parent) === REMOTE) return core.remotes.knownFrame(parent, name)
+  const remote = core.frames.kind(parent) === REMOTE ? core.remotes.knownFrame(parent, name) : 0
+  if (remote !== 0) return remote
   if (core.frames.kind(parent) === LIBRARY)
     return libraryOfFrame(core, parent)?.functions.has(text)
       ? core.anchors.named(FUNCTION, parent, name, S_IFREG)
       : 0
   if (libraryAt(core, parent, text)) return core.anchors.named(LIBRARY, parent, name, S_IFDIR)
-  const special = specialDirectory(core, parent, name)
-  if (special !== 0) return Math.max(0, special)
-  const layer = core.statChild(parent, name)
-  if (layer >= 0) return frameOf(core, parent, name, layer)
+  if (core.frames.kind(parent) !== REMOTE) {
+    const special = specialDirectory(core, parent, name)
+    if (special !== 0) return Math.max(0, special)
+    const layer = core.statChild(parent, name)
+    if (layer >= 0) return frameOf(core, parent, name, layer)
+  }
   const production = core.productions.find(parent, text)
   if (!production) return 0
   return production.state === 'made' && production.isDirectory

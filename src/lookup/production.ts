@@ -5,8 +5,8 @@ import type { Stage } from './fudge/reading.ts'
 
 /** One step: an input becomes an output in the store. */
 export interface Step {
-  readonly kind: 'map' | 'transform' | 'run' | 'call'
-  /** Of the mapper or transformer (`d`: the mapper of what the input is), the program, or the library. */
+  readonly kind: 'source' | 'map' | 'transform' | 'run' | 'call'
+  /** Of the mapper or transformer (`d`: the mapper of what the input is), the program, the library, or the scheme. */
   readonly name: string
   readonly args: readonly string[]
   /** What the input is: a mapper's name. Undefined: what its own name says. */
@@ -59,5 +59,6 @@ export function keyOf(input: string, step: Step, makers: string): string {
 
 /** A step as people read it: `to-yaml`, `grep word i`. */
 export function describeStep(step: Step): string {
+  if (step.kind === 'source') return 'copy'
   return step.kind === 'map' ? `map ${step.name}` : [step.kind, step.name, ...step.args].join(' ')
 }

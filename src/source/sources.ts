@@ -1,3 +1,4 @@
+import { open, rename, rm } from 'node:fs/promises'
 import { CosmosError } from '../errors.ts'
 import type { SourceAnswer, SourceQuestion, SourceTransfer, ToSources } from './requests.ts'
 import type { SourceFile, SourcePath, SourceService } from './service.ts'
@@ -14,6 +15,8 @@ export interface TransferReply {
 const PATIENCE_MS = 65_000
 /** Bytes that are read in one go. */
 const CHUNK = 1024 * 1024
+/** Bytes of a file that something is made of. */
+const MAX_FETCHED = 1024 ** 3
 const READ = { read: true, write: false, truncate: false } as const
 
 interface Entry {
@@ -94,6 +97,36 @@ export class Sources {
         yield bytes
         position += bytes.length
       }
+    } finally {
+      await file.close()
+    }
+  }
+
+  /**
+   * Copies what a file has to a host path, which is there when all of it is; answers how many bytes that is. Rejects with
+   * CosmosError EFBIG for more than a store should hold.
+   */
+  async fetch(path: SourcePath, output: Uint8Array, signal: AbortSignal): Promise<number> {
+    const part = Buffer.concat([output, Buffer.from('.part')])
+    const file = await open(part, 'wx', 0o600)
+    try {
+      let size = 0
+      for await (const bytes of this.read(path, signal)) {
+        size += bytes.length
+        if (size > MAX_FETCHED)
+          throw new CosmosError(
+            'EFBIG',
+            path.segments.at(-1) ?? path.scheme,
+            'is too large to make something of',
+          )
+        await file.writeFile(bytes)
+      }
+      signal.throwIfAborted()
+      await rename(part, Buffer.from(output))
+      return size
+    } catch (error) {
+      await rm(part, { force: true })
+      throw error
     } finally {
       await file.close()
     }

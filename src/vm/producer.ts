@@ -8,6 +8,7 @@ import { toWire, wireBytes } from '../form/wire.ts'
 import { pathBytes, readable } from '../frame/paths.ts'
 import type { ProductionEnd, ProductionRequest } from '../frame/production/request.ts'
 import type { Step } from '../lookup/production.ts'
+import type { SourcePath } from '../source/service.ts'
 import type { VmDefinition } from './definitions.ts'
 import { callLibrary } from './library-call.ts'
 import type { VmPool } from './pool.ts'
@@ -28,6 +29,8 @@ export interface ProducerParts {
   readonly compileCache: string | undefined
   /** Seconds that one production may take. */
   readonly deadline: number
+  /** Copies what a source has to a path; answers how many bytes that is. */
+  fetch(source: SourcePath, output: Uint8Array, signal: AbortSignal): Promise<number>
   /** A process has begun to make what has this key. */
   begun(key: string, pid: number): void
 }
@@ -45,12 +48,17 @@ export class Producer {
 
   /** Makes something, and answers how that has ended. Never rejects. */
   async produce(request: ProductionRequest, vm: VmDefinition | undefined): Promise<ProductionEnd> {
-    const { key, step, output } = request
+    const { key, step, output, source } = request
     const controller = new AbortController()
     const { signal } = controller
     this.#running.set(key, controller)
     const started = performance.now()
     try {
+      if (source) {
+        const size = await this.#parts.fetch(source, pathBytes(output), signal)
+        this.#pruneSometimes()
+        return { state: 'made', size, milliseconds: Math.round(performance.now() - started) }
+      }
       if (!vm) throw new CosmosError('ENOEXEC', step.name, 'there is no VM that produces', 'cosmos vm list')
       const pool = this.#parts.registry.pool(planOf(vm, this.#parts.compileCache))
       const lease = pool.lease()

@@ -1,10 +1,13 @@
 import type { Step } from '../../lookup/production.ts'
+import type { SourcePath } from '../../source/service.ts'
 
 /** What the tree thread asks of the main thread, and what comes back. Paths have one character a byte. */
 export interface ProductionRequest {
   readonly key: string
   readonly step: Step
   readonly input: string
+  /** Where the input is fetched from, for a step `source`. */
+  readonly source: SourcePath | undefined
   /** Device and inode of an input that is not of the store, as stat(2) tells them. */
   readonly identity: string | undefined
   readonly output: string

@@ -5,9 +5,11 @@ import { type Alias, parseAliases } from '../../lookup/aliases.ts'
 import { CONNECTORS } from '../../lookup/fudge/connectors.ts'
 import type { Namespace } from '../../lookup/fudge/namespace.ts'
 import type { Step } from '../../lookup/production.ts'
+import type { SourceNode } from '../../source/service.ts'
 import type { TreeCore } from '../core.ts'
+import { REMOTE } from '../frames.ts'
 import { mergedNames } from '../listing.ts'
-import type { NodeId } from '../operations.ts'
+import { type NodeId, PENDING } from '../operations.ts'
 import { makeName } from '../paths.ts'
 import { isPropertyName } from '../properties.ts'
 import { type Executable, Executables } from './executables.ts'
@@ -49,12 +51,15 @@ export class Vocabulary {
   /** The directory of a frame as a lookup sees it. */
   namespace(parent: NodeId): Namespace {
     const core = this.#core
+    const isRemote = core.frames.kind(parent) === REMOTE
     const isMapper = (name: string): boolean => MAPPERS.has(name) || this.#own.has('map', name)
     const mapperOf = (form: string): string | undefined => (isMapper(form) ? form : MAPPER_OF.get(form))
     return {
-      exists: (name) => core.statChild(parent, makeName(name)) >= 0,
+      exists: (name) =>
+        isRemote ? isFile(core.remotes.child(parent, name)) : core.statChild(parent, makeName(name)) >= 0,
       names: () => {
-        const names = mergedNames(core, parent)
+        const names = isRemote ? core.remotes.names(parent) : mergedNames(core, parent)
+        if (names === PENDING) throw WAITING
         return typeof names === 'number' ? [] : names.keys()
       },
       formOf: (name) => mapperOf(/\.([^.]+)$/.exec(name.toLowerCase())?.[1] ?? ''),
@@ -75,6 +80,7 @@ export class Vocabulary {
   /** What takes part in a step that users may change: another text, another result. */
   makersOf(step: Step): string {
     const { kind, name, form } = step
+    if (kind === 'source') return ''
     if (kind === 'run' || kind === 'call') return this.executable(step)?.identity ?? ''
     const makers = [this.#own.identity(kind, name)]
     // What a transformer asks the tree of.
@@ -93,9 +99,9 @@ export class Vocabulary {
     return kind === 'call' ? this.#executables.library(name) : undefined
   }
 
-  /** Whether names are read as in URLs. */
-  get fudge(): boolean {
-    return this.#parts.fudge
+  /** Whether names of a directory are read as in URLs: all of a source's are. */
+  fudge(parent: NodeId): boolean {
+    return this.#parts.fudge || this.#core.frames.kind(parent) === REMOTE
   }
 
   /** Something of it has changed. */
@@ -125,6 +131,15 @@ export class Vocabulary {
     this.#aliasTable = all
     return all
   }
+}
+
+/** Thrown where a source has to be asked first: the request at hand waits for it, and is read anew then. */
+export const WAITING = new Error('a source is being asked')
+
+/** Whether a source's node is a file, which something can be made of. Throws WAITING while nobody knows. */
+function isFile(node: SourceNode | number): boolean {
+  if (node === PENDING) throw WAITING
+  return typeof node !== 'number' && node.type === 'file'
 }
 
 const MAPPERS: ReadonlySet<string> = new Set(Object.keys(MAPPER_EXTENSIONS))

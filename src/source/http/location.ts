@@ -38,10 +38,13 @@ export function locate({ scheme, segments }: SourcePath): Location {
   }
 }
 
-/** Whether a segment is a file by its name: `a.txt`, `p?q=1`, `a%2Fb`. An extension has a letter: `v1.0` has none. */
+/**
+ * Whether a segment is a file by its name: `a.txt`, `p?q=1`, `a%2Fb`; `a.txt.grep-x` too, so that a server which has none
+ * leaves it to be a modifier. An extension has a letter: `v1.0` has none.
+ */
 export function namesFile(segment: string): boolean {
   if (segment.includes('?') || /%2f/i.test(segment)) return true
-  const extension = /[^/]\.([a-z0-9]{1,10})$/i.exec(segment)?.[1]
+  const extension = /[^/]\.([^./]{1,40})$/i.exec(segment)?.[1]
   return extension !== undefined && /[a-z]/i.test(extension)
 }
 
