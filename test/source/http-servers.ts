@@ -17,26 +17,34 @@ export interface TestServer {
   readonly sockets: ReadonlySet<Socket>
   /** Connections that there have been. */
   readonly connections: number
+  /** Answers that are under way. */
+  readonly answering: number
 }
 
 /** An HTTP server on loopback; with a certificate it speaks TLS. */
 export async function serve(listener: RequestListener, certificate?: Certificate): Promise<TestServer> {
   const asked: TestServer['asked'] = []
+  const answers = new Set<ServerResponse>()
   const onRequest: RequestListener = (request, response) => {
     asked.push({ line: `${request.method} ${request.url}`, headers: request.headers })
-    response.on('error', () => {})
+    answers.add(response)
+    response.on('error', () => {}).on('close', () => answers.delete(response))
     listener(request, response)
   }
   const server = certificate ? createSecureServer(certificate, onRequest) : createServer(onRequest)
-  return listen(server, asked)
+  return listen(server, asked, answers)
 }
 
 /** A server that does with its connections what no HTTP server would. */
 export async function serveRaw(onConnection: (socket: Socket) => void): Promise<TestServer> {
-  return listen(createRawServer(onConnection), [])
+  return listen(createRawServer(onConnection), [], new Set())
 }
 
-async function listen(server: Server, asked: TestServer['asked']): Promise<TestServer> {
+async function listen(
+  server: Server,
+  asked: TestServer['asked'],
+  answers: Set<ServerResponse>,
+): Promise<TestServer> {
   const sockets = new Set<Socket>()
   let connections = 0
   server.on('connection', (socket: Socket) => {
@@ -59,6 +67,9 @@ async function listen(server: Server, asked: TestServer['asked']): Promise<TestS
     sockets,
     get connections() {
       return connections
+    },
+    get answering() {
+      return answers.size
     },
   }
 }

@@ -7,7 +7,7 @@ import type { SourceContext } from '../service.ts'
 import { discard } from './body.ts'
 import { askDirectly } from './direct.ts'
 import { type Answer, ask, type Question } from './exchange.ts'
-import { failureOfConnection, isLoss } from './failures.ts'
+import { failureOfConnection, isStale } from './failures.ts'
 import type { Location } from './location.ts'
 import type { HttpSettings } from './settings.ts'
 
@@ -96,12 +96,13 @@ export class HttpClient {
     const dispatcher = this.#dispatch()
     for (let attempt = 0; ; attempt++) {
       try {
-        return wish.long && !this.#isProxied
+        return (wish.long || attempt > 0) && !this.#isProxied
           ? await askDirectly(question, this.#options(), signal)
           : await ask(dispatcher, question, signal)
       } catch (error) {
-        // A server may end a connection that waited for the next request just as that comes.
-        if (attempt === 0 && isLoss(error) && !signal.aborted) continue
+        // A server may end a connection that waited for the next request just as that comes: others that wait may
+        // have ended too, a new one has not.
+        if (attempt === 0 && isStale(error) && !signal.aborted) continue
         throw failureOfConnection(error, location.display)
       }
     }

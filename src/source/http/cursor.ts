@@ -63,7 +63,7 @@ export class Cursor {
     this.#origin = position
     this.#reached = position
     this.#unread = unread
-    this.#window = new Window(position, Math.max(CAPACITY, unread))
+    this.#window = new Window(position, Math.max(CAPACITY, unread), unread)
     if (flow) this.#begin(flow)
     else if (position === file.size) this.#complete = true
   }
@@ -140,6 +140,7 @@ export class Cursor {
     if (this.end >= until) return
     if (this.#error) throw this.#error
     if (this.#complete) return
+    signal.throwIfAborted()
     if (!this.#body && !this.#asking) void this.#ask()
     await new Promise<void>((resolve, reject) => {
       const onAbort = () => {

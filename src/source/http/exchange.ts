@@ -33,8 +33,9 @@ export function ask(dispatcher: Dispatcher, question: Question, signal: AbortSig
     exchange.onHead = () => signal.removeEventListener('abort', onAbort)
     const { method, origin, target: path, headers, headerTimeout: headersTimeout } = question
     // Silence amid the body is the exchange's own to see: undici's clock is coarse.
+    // A connection is kept after a HEAD: a server that sends a body to it is found out by the next request.
     dispatcher.dispatch(
-      { method, origin, path, headers: { ...headers }, headersTimeout, bodyTimeout: 0 },
+      { method, origin, path, headers: { ...headers }, headersTimeout, bodyTimeout: 0, reset: false },
       exchange,
     )
   })
@@ -51,6 +52,7 @@ class Exchange implements Dispatcher.DispatchHandler, Body {
   #sink: Sink | undefined
   #pending: Uint8Array | undefined
   #ended = false
+  #stopped = false
   #failed: CosmosError | undefined
 
   constructor(question: Question, resolve: (answer: Answer) => void, reject: (error: unknown) => void) {
@@ -93,9 +95,13 @@ class Exchange implements Dispatcher.DispatchHandler, Body {
   }
 
   onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
-    if (!this.#sink) return
-    this.#silence.heard()
-    this.#pending = pour(chunk, this.#sink)
+    if (this.#stopped) return
+    // Through a proxy undici sends a chunk although it was told to wait.
+    const waits = !this.#sink || this.#pending !== undefined
+    if (this.#sink && !waits) this.#silence.heard()
+    this.#pending = waits
+      ? Buffer.concat([this.#pending ?? Buffer.alloc(0), chunk])
+      : this.#sink && pour(chunk, this.#sink)
     if (!this.#pending) return
     controller.pause()
     this.#silence.stop()
@@ -117,13 +123,12 @@ class Exchange implements Dispatcher.DispatchHandler, Body {
 
   start(sink: Sink): void {
     this.#sink = sink
-    this.#silence.heard()
-    this.#go(sink)
+    this.flow()
   }
 
   flow(): void {
-    const { sink } = { sink: this.#sink }
-    if (!sink || !this.#controller?.paused) return
+    const sink = this.#sink
+    if (!sink || (!this.#controller?.paused && !this.#ended && !this.#failed)) return
     if (this.#pending) this.#pending = pour(this.#pending, sink)
     if (!this.#pending) this.#go(sink)
   }
@@ -140,6 +145,7 @@ class Exchange implements Dispatcher.DispatchHandler, Body {
   }
 
   stop(): void {
+    this.#stopped = true
     this.#sink = undefined
     this.#pending = undefined
     this.#silence.stop()

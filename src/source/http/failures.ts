@@ -37,6 +37,9 @@ export function failureOfConnection(error: unknown, display: string): CosmosErro
     return fail('ETIMEDOUT', 'the connection took too long')
   if (code === 'UND_ERR_HEADERS_TIMEOUT') return fail('ETIMEDOUT', 'the server did not answer in time')
   if (code === 'UND_ERR_BODY_TIMEOUT') return fail('ETIMEDOUT', 'the server fell silent')
+  const refusal =
+    code === 'UND_ERR_ABORTED' || code === 'UND_ERR_INVALID_ARG' ? proxyStatus(error) : undefined
+  if (refusal) return failureOfStatus(refusal, display, 'the proxy')
   const certificate = CERTIFICATE[code]
   if (certificate)
     return fail(
@@ -49,15 +52,20 @@ export function failureOfConnection(error: unknown, display: string): CosmosErro
   if (code === 'EPROTO' || code.startsWith('ERR_SSL') || code.startsWith('ERR_TLS'))
     return fail('EIO', `no TLS connection: ${code}`, 'is it http?')
   if (code.startsWith('HPE_')) return fail('EIO', `the server does not speak HTTP: ${code}`)
-  if (isLoss(error)) return fail('EIO', 'the connection was lost')
+  if (LOSS.has(code)) return fail('EIO', 'the connection was lost')
   return fail('EIO', `the request failed${code ? `: ${code}` : ''}`)
 }
 
-/** Whether a connection ended before its answer did: what is idempotent may be asked again. */
-export function isLoss(error: unknown): boolean {
+/**
+ * Whether a connection ended before it answered, or what came over it was the rest of something else (a body after
+ * HEAD): the same may be asked again over another.
+ */
+export function isStale(error: unknown): boolean {
   const code = codeOf(error)
-  return code === 'UND_ERR_SOCKET' || code === 'ECONNRESET' || code === 'EPIPE'
+  return LOSS.has(code) || code.startsWith('HPE_')
 }
+
+const LOSS = new Set(['UND_ERR_SOCKET', 'ECONNRESET', 'EPIPE'])
 
 const UNREACHABLE = new Set([
   'EHOSTUNREACH',
@@ -78,6 +86,12 @@ const CERTIFICATE: Record<string, string> = {
   CERT_HAS_EXPIRED: 'its certificate has expired',
   CERT_NOT_YET_VALID: 'its certificate is not valid yet',
   ERR_TLS_CERT_ALTNAME_INVALID: 'its certificate is for another name',
+}
+
+/** What a proxy answered: undici tells it in words only. */
+function proxyStatus(error: unknown): number | undefined {
+  const status = error instanceof Error && /^Proxy .*\((\d{3})\)/.exec(error.message)?.[1]
+  return status ? Number(status) : undefined
 }
 
 /** The code of an error, or of the first of its causes that has one (several addresses of a host, a proxy). */

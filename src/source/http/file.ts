@@ -21,6 +21,13 @@ export class HeldFile implements SourceFile {
     return this.#bytes.slice(position, position + length)
   }
 
+  /** Copies into memory of the caller's; how many bytes. */
+  async readInto(position: number, target: Uint8Array): Promise<number> {
+    const part = this.#bytes.subarray(position, position + target.length)
+    target.set(part)
+    return part.length
+  }
+
   async close(): Promise<void> {}
 }
 

@@ -134,9 +134,15 @@ class HttpService implements SourceService {
     const isTold = known.size !== undefined && (known.size > 0 || reply.status !== 200)
     if (known.type === 'directory' || isTold || (isSame && old.endless))
       return this.#heads.set(location, { ...known, endless: !isTold && known.type === 'file' })
-    const { cursor, known: fetched } = await this.#fetch(location, signal)
-    cursor?.stop(new CosmosError('EIO', location.display, 'is not wanted'))
-    return fetched
+    try {
+      const { cursor, known: fetched } = await this.#fetch(location, signal)
+      cursor?.stop(new CosmosError('EIO', location.display, 'is not wanted'))
+      return fetched
+    } catch (error) {
+      // What is too large to be read is there all the same.
+      if (!(error instanceof CosmosError && error.code === 'EFBIG')) throw error
+      return this.#heads.set(location, { ...known, size: undefined, endless: true })
+    }
   }
 
   async #fetchSmall(location: Location, signal: AbortSignal): Promise<Known> {

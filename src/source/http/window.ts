@@ -13,12 +13,12 @@ export class Window {
   #start: number
   #end: number
 
-  /** An empty window at a position, of at most `capacity` bytes. */
-  constructor(position: number, capacity: number) {
+  /** An empty window at a position, of at most `capacity` bytes; it starts with memory for `expected` or less. */
+  constructor(position: number, capacity: number, expected: number) {
     this.#start = position
     this.#end = position
     this.#capacity = Math.max(capacity, 1)
-    this.#memory = Buffer.allocUnsafeSlow(Math.min(FIRST, this.#capacity))
+    this.#memory = Buffer.allocUnsafeSlow(Math.max(1, Math.min(FIRST, expected, this.#capacity)))
   }
 
   /** Position of its first byte. */
