@@ -340,7 +340,7 @@ function listed(core: TreeCore, slot: NodeId): Listed[] | number {
   if (slot === ROOT_NODE) {
     names.set('.cosm', DT_DIR)
     names.set(core.hostDirectory, DT_DIR)
-    for (const name of core.remotes.roots) names.set(name, DT_DIR)
+    for (const name of core.remotes.roots) if (!name.startsWith('.')) names.set(name, DT_DIR)
   }
   const list = [...names].map(([name, type]) => {
     const bytes = pathBytes(name)

@@ -133,7 +133,12 @@ export function names(core: TreeCore, place: Place): string[] {
         : kind === PROPERTIES
           ? propertyNamesOf(core, walked.node)
           : [...(libraryOfFrame(core, walked.node)?.functions ?? [])]
-    if (walked.node === ROOT_NODE) found.push('.cosm', core.hostDirectory, ...core.remotes.roots)
+    if (walked.node === ROOT_NODE)
+      found.push(
+        '.cosm',
+        core.hostDirectory,
+        ...[...core.remotes.roots].filter((root) => !root.startsWith('.')),
+      )
     return [...new Set(found)]
   } finally {
     walked.release()

@@ -61,6 +61,11 @@ export interface SourceFile {
    * A file whose size is not known is read in order; EINVAL for any other place.
    */
   read(position: number, length: number, signal: AbortSignal): Promise<Uint8Array>
+  /**
+   * The same into memory of the caller's, answering how many bytes: where that is faster. The memory is the caller's again
+   * when it is answered, and is not touched after an abort.
+   */
+  readInto?(position: number, target: Uint8Array, signal: AbortSignal): Promise<number>
   /** EROFS where there is none. All of the bytes are written, or it rejects. */
   write?(position: number, bytes: Uint8Array): Promise<void>
   /** Everything that was written has arrived; what is written later than it is asked is told by the next call. */

@@ -17,6 +17,8 @@ const PATIENCE_MS = 65_000
 const CHUNK = 1024 * 1024
 /** Bytes of a file that something is made of. */
 const MAX_FETCHED = 1024 ** 3
+/** Buffers that are kept for the next reads. */
+const MAX_BUFFERS = 8
 const READ = { read: true, write: false, truncate: false } as const
 
 interface Entry {
@@ -34,6 +36,8 @@ export class Sources {
   readonly #reply: TransferReply
   readonly #answered: (key: string, answer: SourceAnswer) => void
   readonly #files = new Map<number, Promise<SourceFile>>()
+  /** Memory for reads, free at the moment. */
+  readonly #buffers: Buffer[] = []
   /** Work under way, by its question's key or its request's number. */
   readonly #working = new Map<string, AbortController>()
 
@@ -237,6 +241,23 @@ export class Sources {
       this.#reply.failed(uniqueLow, uniqueHigh, errorOf(error, signal).code)
     } finally {
       work.end()
+    }
+  }
+
+  /** A read by way of memory that is used again, as soon as nobody writes to it any more. */
+  async #readInto(file: SourceFile, transfer: SourceTransfer, signal: AbortSignal): Promise<void> {
+    const { uniqueLow, uniqueHigh, position, size } = transfer
+    const buffer = this.#buffers.pop() ?? Buffer.allocUnsafeSlow(CHUNK)
+    const target = buffer.subarray(0, Math.min(size, CHUNK))
+    const reading = file.readInto!(position, target, signal)
+    try {
+      const length = await orAborted(reading, signal)
+      this.#reply.bytes(uniqueLow, uniqueHigh, target.subarray(0, length))
+    } finally {
+      const giveBack = (): void => {
+        if (this.#buffers.length < MAX_BUFFERS) this.#buffers.push(buffer)
+      }
+      reading.then(giveBack, giveBack)
     }
   }
 

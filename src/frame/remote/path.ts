@@ -24,8 +24,9 @@ export function urlOf(path: string): string {
  * Where an absolute link of a host leads in the tree: below that host's own directory. `mount` is where the tree is.
  */
 export function linkTarget(target: string, path: string, mount: string): string {
-  if (!target.startsWith('/')) return target
   const root = rootOf(path)
+  // What is lent to a program shows at its own path, where its links are right as they are.
+  if (!target.startsWith('/') || root.startsWith('.')) return target
   const host = root.endsWith(':') ? `${root}/${sourcePathOf(path).segments[0] ?? ''}` : root
   return `${mount}/${host}${target}`
 }

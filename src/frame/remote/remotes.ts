@@ -48,7 +48,7 @@ export class Remotes {
     this.files = new RemoteFiles(core, this.questions, this.#known)
   }
 
-  /** Names in the root that are sources. */
+  /** Names in the root that are sources; those that begin with a dot are not listed. */
   get roots(): ReadonlySet<string> {
     return this.#roots
   }
@@ -70,8 +70,9 @@ export class Remotes {
 
   /** What a name of a remote directory is: 0 with the entry's results, PENDING, or `-errno`. */
   lookup(parent: NodeId, name: Name): number {
-    if (parent === ROOT_NODE) return this.#answerEntry(parent, name, ROOT_OF_SOURCE)
-    const node = this.child(parent, nameText(name))
+    const text = nameText(name)
+    if (parent === ROOT_NODE && text.endsWith(':')) return this.#answerEntry(parent, name, ROOT_OF_SOURCE)
+    const node = this.child(parent, text)
     return typeof node === 'number' ? node : this.#answerEntry(parent, name, node)
   }
 
@@ -231,8 +232,10 @@ export class Remotes {
   }
 
   #nodeOf(slot: NodeId): SourceNode | number {
-    if (this.#core.frames.parent(slot) === ROOT_NODE) return ROOT_OF_SOURCE
-    return this.#known.node(this.#core.treePath(slot))
+    const path = this.#core.treePath(slot)
+    return this.#core.frames.parent(slot) === ROOT_NODE && path.endsWith(':')
+      ? ROOT_OF_SOURCE
+      : this.#known.node(path)
   }
 
   #sameSource(a: NodeId, b: NodeId): boolean {
@@ -242,7 +245,7 @@ export class Remotes {
   }
 
   #pathIn(parent: NodeId, name: string): string {
-    return `${this.#core.treePath(parent)}/${name}`
+    return parent === ROOT_NODE ? `/${name}` : `${this.#core.treePath(parent)}/${name}`
   }
 
   #sourcePathIn(parent: NodeId, name: string): SourcePath {
