@@ -35,6 +35,9 @@ CREATE TABLE IF NOT EXISTS whiteout (
 CREATE TABLE IF NOT EXISTS copied (
   context TEXT NOT NULL, device INTEGER NOT NULL, ino TEXT NOT NULL,
   number_low INTEGER NOT NULL, number_high INTEGER NOT NULL, PRIMARY KEY (context, device, ino)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS peer (
+  id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, addresses TEXT NOT NULL, since INTEGER NOT NULL,
+  grants TEXT NOT NULL) WITHOUT ROWID;
 `
 
 type BetterSqlite = new (file: string) => Database
