@@ -74,6 +74,8 @@ export async function listen(options: ListenOptions): Promise<Listener> {
   }
 }
 
+const NOT_OPEN = 'the invite is not open here: never made, expired or used'
+
 /** One connection that is no link yet. */
 interface Attempt {
   readonly raw: Socket
@@ -82,7 +84,8 @@ interface Attempt {
   leave: () => void
   /** Refused, through, or in the hands of the join desk. */
   over: boolean
-  token: string | undefined
+  /** The invite that it named, and whether that is open. */
+  invite: { readonly token: string; readonly open: boolean } | undefined
   peer: string | undefined
 }
 
@@ -154,7 +157,7 @@ class Reception {
       raw.resetAndDestroy()
       return
     }
-    const attempt: Attempt = { raw, address, leave, over: false, token: undefined, peer: undefined }
+    const attempt: Attempt = { raw, address, leave, over: false, invite: undefined, peer: undefined }
     const key = fourTuple(raw)
     const cancel = this.#clock.after(this.#options.patience ?? PATIENCE_MS, () => {
       this.#refuse(attempt, 'too-slow', 'took too long to become a link')
@@ -191,9 +194,9 @@ class Reception {
   #secretFor(socket: TLSSocket, token: string): Buffer | null {
     const secret = this.#options.join?.secret(token)
     const attempt = this.#find(socket)
-    if (!secret || !attempt) return null
-    attempt.token = token
-    return secret
+    if (!attempt) return null
+    attempt.invite = { token, open: secret !== undefined }
+    return secret ?? null
   }
 
   #secured(socket: TLSSocket): void {
@@ -213,12 +216,12 @@ class Reception {
   #join(socket: TLSSocket, attempt: Attempt): void {
     const { join } = this.#options
     // OpenSSL counts a session with a pre-shared key as one that goes on; without one it would have been a new one.
-    if (!join || attempt.token === undefined || !socket.isSessionReused()) {
-      this.#refuse(attempt, 'invite', 'the invite is not open here: never made, expired or used')
+    if (!join || !attempt.invite?.open || !socket.isSessionReused()) {
+      this.#refuse(attempt, 'invite', NOT_OPEN)
       return
     }
     attempt.over = true
-    void join.answer(socket, attempt.token, attempt.address).finally(() => socket.destroy())
+    void join.answer(socket, attempt.invite.token, attempt.address).finally(() => socket.destroy())
   }
 
   #link(socket: TLSSocket, attempt: Attempt): void {
@@ -274,10 +277,7 @@ class Reception {
 
   #unsecured(error: Error & { reason?: string; code?: string }, socket: TLSSocket): void {
     const attempt = this.#find(socket)
-    // A wrong secret fails at the binder, before the handshake is over.
-    if (attempt?.token !== undefined)
-      this.#refuse(attempt, 'invite', 'did not prove to know the invite it names')
-    else this.#refuse(attempt, 'handshake', error.reason ?? error.code ?? error.message)
+    this.#refuse(attempt, 'handshake', error.reason ?? error.code ?? error.message)
     socket.destroy()
   }
 
@@ -285,8 +285,16 @@ class Reception {
   #refuse(attempt: Attempt | undefined, reason: RefusalReason, detail: string): void {
     if (!attempt || attempt.over) return
     attempt.over = true
-    const { address, peer } = attempt
-    this.#options.refusals.report({ reason, address, peer, detail })
+    const { address, peer, invite } = attempt
+    // A handshake with an invite fails at its secret: either end sees that before it is over.
+    const failure =
+      invite && reason === 'handshake'
+        ? {
+            reason: 'invite' as const,
+            detail: invite.open ? 'does not know the secret of the invite' : NOT_OPEN,
+          }
+        : { reason, detail }
+    this.#options.refusals.report({ ...failure, address, peer })
     attempt.raw.destroy()
   }
 
@@ -315,7 +323,8 @@ async function bind(address: Address, reception: Reception): Promise<Server> {
 function bindOne({ host, port }: Address, reception: Reception, ipv6Only = true): Promise<Server> {
   return new Promise((resolve, reject) => {
     const server = createTcpServer((socket) => reception.accept(socket))
-    server.once('error', (error: NodeJS.ErrnoException) => {
+    // For good: an accept that fails later must not end the daemon, and changes nothing here.
+    server.on('error', (error: NodeJS.ErrnoException) => {
       const code = error.code ?? 'EIO'
       const why = WHY_NOT[code] ?? error.message
       reject(
