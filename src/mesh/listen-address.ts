@@ -14,7 +14,7 @@ const DEFAULT_PORT = 4711
 
 /** The address that a text names; the port may be left out. Throws CosmosError EINVAL. */
 export function parseAddress(text: string): Address {
-  const found = /^(?:\[([^\]]+)\]|([^:[\]/\s]+))(?::(\d{1,5}))?$/.exec(text)
+  const found = /^(?:\[([^\]]+)\]|([\w.-]+|\*))(?::(\d{1,5}))?$/.exec(text)
   const host = found?.[1] ?? found?.[2] ?? (isIP(text) === 6 ? text : undefined)
   const port = found?.[3] === undefined ? DEFAULT_PORT : Number(found[3])
   if (!host || port > 65_535 || (found?.[1] !== undefined && isIP(found[1]) !== 6))
