@@ -31,9 +31,14 @@ export function formatAddress({ host, port }: Address): string {
   return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`
 }
 
+/** An IP address as people write it: one of IPv4 that an IPv6 socket saw without its `::ffff:` (RFC 4291 §2.5.5.2). */
+export function plainIp(ip: string): string {
+  return ip.replace(/^::ffff:(?=\d+\.)/i, '')
+}
+
 /** True where only this machine can reach the address. A host name other than `localhost` counts as not. */
 export function isLoopback(host: string): boolean {
-  const plain = host.replace(/^::ffff:(?=\d+\.)/i, '')
+  const plain = plainIp(host)
   if (isIP(plain) === 4) return plain.startsWith('127.')
   return plain === '::1' || plain === 'localhost'
 }
@@ -84,7 +89,7 @@ export const MOST_ADDRESSES = 8
  * address means another machine here, and is dropped unless the peer is on this one. What is no address is dropped.
  */
 export function understood(told: readonly string[], from: string): string[] {
-  const plain = from.replace(/^::ffff:(?=\d+\.)/i, '')
+  const plain = plainIp(from)
   const dialled = new Set<string>()
   for (const text of told.slice(0, MOST_ADDRESSES)) {
     let address: Address

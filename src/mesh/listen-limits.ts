@@ -1,4 +1,5 @@
 import { isIP } from 'node:net'
+import { plainIp } from './listen-address.ts'
 
 /** How many connections may be open that are no link yet. */
 export interface HalfOpenLimits {
@@ -41,7 +42,7 @@ export class HalfOpen {
 
 /** The network whose connections are counted together: an IPv4 address, or the first 64 bits of an IPv6 one. */
 export function networkOf(ip: string): string {
-  const plain = ip.replace(/^::ffff:(?=\d+\.)/i, '')
+  const plain = plainIp(ip)
   if (isIP(plain) !== 6) return plain
   const [head = '', tail = ''] = plain.split('::')
   const first = head === '' ? [] : head.split(':')

@@ -7,7 +7,7 @@ import { CosmosError } from '../errors.ts'
 import { JOIN_PROTOCOL, LINK_PROTOCOL, provenPeer, TLS_RULES } from './certificate.ts'
 import { type Clock, systemClock } from './dial-clock.ts'
 import type { Identity } from './identity.ts'
-import { type Address, formatAddress } from './listen-address.ts'
+import { type Address, formatAddress, plainIp } from './listen-address.ts'
 import type { RefusalLog, RefusalReason } from './listen-audit.ts'
 import { HalfOpen, type HalfOpenLimits } from './listen-limits.ts'
 import { LINK_PATH, LISTENS_HEADER, SOCKET_OPTIONS, WebSocketLink } from './websocket-link.ts'
@@ -146,7 +146,7 @@ class Reception {
       raw.destroy()
       return
     }
-    const address = formatAddress({ host: remoteAddress, port: remotePort })
+    const address = formatAddress({ host: plainIp(remoteAddress), port: remotePort })
     const leave = this.#halfOpen.enter(remoteAddress)
     if (!leave) {
       this.#options.refusals.report({

@@ -2,7 +2,7 @@ import type { TLSSocket } from 'node:tls'
 import type { WebSocket } from 'ws'
 import { systemClock } from './dial-clock.ts'
 import type { Link, LinkReceiver } from './link.ts'
-import { formatAddress, understood } from './listen-address.ts'
+import { formatAddress, plainIp, understood } from './listen-address.ts'
 
 /** The largest message of a link, bytes: a read of 1 MiB with its envelope, or a batch of many small ones. */
 export const MAX_MESSAGE_BYTES = 2 * 1024 * 1024
@@ -66,7 +66,7 @@ export class WebSocketLink implements Link {
     const { remoteAddress = '', remotePort = 0 } = transport
     this.peer = options.peer
     this.dialled = options.dialled
-    this.address = options.address ?? formatAddress({ host: remoteAddress, port: remotePort })
+    this.address = options.address ?? formatAddress({ host: plainIp(remoteAddress), port: remotePort })
     this.listens = understood(splitListens(options.listens), remoteAddress)
     this.#socket = socket
     this.#fault = options.fault

@@ -1,12 +1,13 @@
 import { randomBytes } from 'node:crypto'
 import { createServer, type TLSSocket } from 'node:tls'
 import { describe, expect, onTestFinished, test } from 'vitest'
+import { CosmosError } from '../../src/errors.ts'
 import { JOIN_PROTOCOL, TLS_RULES } from '../../src/mesh/certificate.ts'
 import { formatInvite, type Invite, Invites, parseInvite } from '../../src/mesh/invite.ts'
 import { JoinAnswers, type JoinAnswersOptions, type Joined, join } from '../../src/mesh/join.ts'
 import type { JoinDesk } from '../../src/mesh/listen.ts'
 import { waitFor } from '../support/wait.ts'
-import { newIdentity, TestClock, tls, untilClosed, WireHost } from './websocket-support.ts'
+import { cuttingProxy, newIdentity, TestClock, tls, untilClosed, WireHost } from './websocket-support.ts'
 
 const GRANTS = [{ op: 'exec', path: '.cosm/bin' }]
 
@@ -196,6 +197,26 @@ describe('joining by an invite', () => {
     expect(sockets).toHaveLength(1)
     expect(b.joined).toHaveLength(1)
     expect(b.invites.size).toBe(0)
+  })
+
+  test('is either whole or a named error, wherever the connection is cut', async () => {
+    let [whole, failed] = [0, 0]
+    for (let pieces = 0; whole < 2; pieces++) {
+      const b = new Inviter()
+      const invite = await b.invite()
+      const through = { ...invite, addresses: [await cuttingProxy(b.port, pieces)] }
+      const [outcome] = await Promise.allSettled([joinAs(new WireHost(), through)])
+      if (outcome.status === 'fulfilled') whole++
+      else {
+        failed++
+        expect(outcome.reason).toBeInstanceOf(CosmosError)
+        expect(['EHOSTUNREACH', 'ECONNRESET']).toContain(outcome.reason.code)
+      }
+      // Used by whom it let in, else open.
+      expect([b.invites.size, b.joined.length]).toEqual(b.joined.length ? [0, 1] : [1, 0])
+      if (outcome.status === 'fulfilled') expect(b.joined).toHaveLength(1)
+    }
+    expect(failed).toBeGreaterThan(2)
   })
 
   test('fails at the inviter when it cannot keep the peer, and says so', async () => {

@@ -1,8 +1,9 @@
+import { readdirSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import { WebSocket } from 'ws'
 import { LINK_PATH, MAX_MESSAGE_BYTES, SOCKET_OPTIONS } from '../../src/mesh/websocket-link.ts'
 import { waitFor } from '../support/wait.ts'
-import { newIdentity, tcp, tls, untilClosed, WireHost } from './websocket-support.ts'
+import { cuttingProxy, newIdentity, tcp, tls, untilClosed, WireHost } from './websocket-support.ts'
 
 /** Two hosts that know each other; b listens. */
 async function pair(hosts?: string[]): Promise<{ a: WireHost; b: WireHost }> {
@@ -124,6 +125,34 @@ describe('a link', () => {
     const { link } = await a.dial(b)
     expect(link.listens).toEqual(b.addresses)
     expect(b.accepted[0]?.listens).toEqual(a.addresses)
+  })
+
+  test('is had whole or not at all, wherever the connection is cut, and leaves nothing behind', async () => {
+    const { a, b } = await pair()
+    const descriptors = (): number => readdirSync('/proc/self/fd').length
+    let [whole, failed] = [0, 0]
+    const before = descriptors()
+    for (let round = 0; round < 100; round++) {
+      const address = await cuttingProxy(b.port, round % 20)
+      try {
+        const { link, received } = await a.dial(b, [address])
+        whole++
+        for (let sent = 0; sent < 20; sent++) link.send(Buffer.of(sent))
+        while (received.ends.length === 0) {
+          await waitFor('an echo or the end', () => received.messages.length || received.ends.length)
+          received.messages.length = 0
+          link.send(Buffer.alloc(10))
+        }
+        expect(received.ends).toEqual(['the connection was lost'])
+      } catch (error) {
+        failed++
+        expect(error).toMatchObject({ code: expect.stringMatching(/^(EHOSTUNREACH|EACCES)$/) })
+      }
+    }
+    expect([whole > 10, failed > 10]).toEqual([true, true])
+    await waitFor('all ends at the other host', () => b.received.every(({ ends }) => ends.length === 1))
+    // The proxies listen until the test is over.
+    await waitFor('the descriptors', () => descriptors() <= before + 100)
   })
 
   test('is found behind addresses that do not answer', async () => {

@@ -1,5 +1,5 @@
 import { generateKeyPairSync } from 'node:crypto'
-import { connect as connectTcp, type Socket } from 'node:net'
+import { connect as connectTcp, createServer, type Socket } from 'node:net'
 import { type ConnectionOptions, connect as connectTls, type TLSSocket } from 'node:tls'
 import { onTestFinished } from 'vitest'
 import { LINK_PROTOCOL, TLS_RULES } from '../../src/mesh/certificate.ts'
@@ -148,6 +148,37 @@ export function untilClosed(socket: Socket): Promise<Buffer> {
     socket.once('close', () => resolve(Buffer.concat(parts)))
     if (socket.destroyed) resolve(Buffer.concat(parts))
   })
+}
+
+/** A TCP proxy on loopback that passes so many pieces on, both ways together, and cuts the connection then. */
+export async function cuttingProxy(port: number, pieces: number): Promise<string> {
+  const server = createServer((near) => {
+    const far = connectTcp({ port, host: '127.0.0.1' })
+    const cut = (): void => {
+      near.destroy()
+      far.destroy()
+    }
+    let left = pieces
+    for (const [from, to] of [
+      [near, far],
+      [far, near],
+    ] as const) {
+      from.on('error', () => {})
+      from.on('close', cut)
+      from.on('data', (piece) => {
+        if (left === 0) cut()
+        else {
+          left--
+          to.write(piece)
+        }
+      })
+    }
+  })
+  onTestFinished(() => {
+    server.close()
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  return `127.0.0.1:${(server.address() as { port: number }).port}`
 }
 
 /** Time that passes when a test says so. */
