@@ -68,6 +68,7 @@ const NOUNS: Readonly<Record<Exclude<CefKind, 'program'>, string>> = {
   script: 'a script',
   wasm: 'WebAssembly',
   function: "a library's function",
+  remote: "a peer's program",
 }
 
 const PLURALS: Readonly<Record<CefKind, string>> = {
@@ -77,6 +78,7 @@ const PLURALS: Readonly<Record<CefKind, string>> = {
   wasm: 'WebAssembly',
   program: 'programs by their suffix',
   function: 'functions',
+  remote: 'programs of peers',
 }
 
 function refusedAsBroken({ problem }: RequirementsProfile): Refusal | undefined {

@@ -15,6 +15,8 @@ export type CefKind =
   | 'program'
   /** A function of a library. */
   | 'function'
+  /** A program that a peer has. */
+  | 'remote'
 
 /** Processes of a VM. */
 export interface Pool {
@@ -57,7 +59,7 @@ export interface CapabilitiesProfile {
 /** The `command` of the VMs that ship: the daemon knows where their programs are. */
 export const BUILT_IN = 'built-in'
 
-const KINDS: readonly string[] = ['native', 'library', 'script', 'wasm', 'program', 'function']
+const KINDS: readonly string[] = ['native', 'library', 'script', 'wasm', 'program', 'function', 'remote']
 const DEFAULT_POOL: Pool = { min: 0, max: 1, spares: 0, idleSeconds: 300 }
 
 /**

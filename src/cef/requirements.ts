@@ -5,6 +5,7 @@ import { type Declared, parseDeclared, readDeclared } from './declared.ts'
 import { type Elf, parseElf } from './elf.ts'
 import { HostFile, isExecutable, placeOf, whyOf } from './host-file.ts'
 import { type LibraryNeed, resolveDeclared, resolveLibraries } from './libraries.ts'
+import { peerOf } from './peer-program.ts'
 import { declarationsIn, HEADER_SIZE, parseShebang, SHEBANG_SIZE } from './script.ts'
 import type { Limits } from './table.ts'
 import { parseWasm, type WasmExport, type WasmImport } from './wasm.ts'
@@ -42,6 +43,8 @@ export interface RequirementsProfile {
   readonly suffix?: string
   /** The function, for kind `function`. */
   readonly symbol?: string
+  /** The peer that has it, for kind `remote`: `me@gpubox`. */
+  readonly peer?: string
   /** The only VM that it wants. */
   readonly vm?: string
   /** Variables that must be set. */
@@ -58,6 +61,8 @@ export interface RequirementsProfile {
 /** What the payload itself tells. */
 type Told = Pick<RequirementsProfile, 'kind'> & Partial<RequirementsProfile> & { elf?: Elf; header?: string }
 
+/** As much of a file as names a peer. */
+const MAX_PEER = 256
 const ELF_MAGIC = 0x7f454c46
 const WASM_MAGIC = 0x0061736d
 
@@ -140,6 +145,8 @@ function toldByElf(elf: Elf): Told {
 }
 
 function toldByText(head: Buffer): Told {
+  const peer = peerOf(head.toString('latin1', 0, MAX_PEER))
+  if (peer !== undefined) return { kind: 'remote', peer }
   if (head.toString('latin1', 0, 2) !== '#!') return { kind: 'program' }
   const shebang = parseShebang(head.subarray(0, SHEBANG_SIZE))
   if (!shebang)
@@ -175,6 +182,7 @@ export function describeRequirements(profile: RequirementsProfile): string {
     ['kind', profile.kind],
     ['path', readable(profile.path)],
     ['symbol', profile.symbol],
+    ['peer', profile.peer],
     ['executable', profile.executable ? 'yes' : 'no'],
     ['problem', problem && `${problem.message} (${problem.code})`],
     ['vm', profile.vm],

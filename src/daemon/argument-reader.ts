@@ -47,6 +47,16 @@ export class ArgumentReader {
     return value
   }
 
+  /** A list of words; empty where there is none. */
+  words(name: string): string[] {
+    const list = this.#fields[name] ?? []
+    if (!Array.isArray(list)) throw this.#wrong(name, 'a list')
+    return list.map((item: unknown) => {
+      if (typeof item !== 'string') throw this.#wrong(name, 'a list of texts')
+      return item
+    })
+  }
+
   number(name: string): number {
     const value = this.#fields[name]
     if (typeof value !== 'number' || !Number.isInteger(value)) throw this.#wrong(name, 'a whole number')

@@ -48,6 +48,7 @@ export function buildTree(
       shipped: places.shipped,
       state: places.state,
       runs: places.runs,
+      peers: places.peers,
       programs,
     },
     productions: {

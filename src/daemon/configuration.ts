@@ -1,4 +1,5 @@
 import { existsSync, readFileSync, statSync } from 'node:fs'
+import { hostname } from 'node:os'
 import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parse } from 'smol-toml'
@@ -9,6 +10,8 @@ import type { Instance } from './instance.ts'
 export interface Configuration {
   /** Host directory whose content the mount's root shows. */
   readonly root: string
+  /** What this host is called: `me@NAME` in the tree, and to peers. */
+  readonly host: string
   /** Whether paths are read as URLs are: `a.html` may be made of `a.md` (docs/fudge.md). */
   readonly fudge: boolean
   /** Seconds that it may take to make one thing of another. */
@@ -39,6 +42,7 @@ export function readConfiguration(
   const url = environment.COSMOS_ROOT_URL || first(settings, 'root', 'url', isText, 'text')
   return {
     root: url ? directoryOf(url) : instance.root,
+    host: first(settings, 'host', 'name', isText, 'text') ?? hostname(),
     fudge: first(settings, 'lookup', 'fudge', isBoolean, 'true or false') ?? false,
     deadline: first(settings, 'lookup', 'deadline', isSeconds, 'a number of seconds') ?? DEADLINE,
     sources: sourceTables(settings),

@@ -1,5 +1,6 @@
 import type { WireText } from '../form/wire.ts'
 import type { RunExit } from '../vm/runs.ts'
+import type { PeerReport } from '../mesh/mesh.ts'
 import { ArgumentReader } from './argument-reader.ts'
 import type {
   AcceptsResult,
@@ -9,8 +10,11 @@ import type {
   DlopenResult,
   DownResult,
   InspectResult,
+  InviteResult,
+  JoinResult,
   LaunchResult,
   ListEntry,
+  ListenResult,
   LookupResult,
   ObituaryResult,
   ReloadResult,
@@ -18,6 +22,7 @@ import type {
   RunReport,
   StatusResult,
   VmReport,
+  WhereEntry,
   WhichEntry,
 } from './results.ts'
 
@@ -53,6 +58,20 @@ export interface ControlHandlers {
   /** Result frames, the oldest first. */
   runs(args: NoArguments, context: RequestContext): Promise<RunReport[]>
   run(args: NameArguments, context: RequestContext): Promise<RunDetails>
+  /** Listens for peers at these addresses, and no others. */
+  listen(args: TextsArguments, context: RequestContext): Promise<ListenResult>
+  /** A one-time invite with these grants. */
+  invite(args: TextsArguments, context: RequestContext): Promise<InviteResult>
+  /** Joins by an invite, and gives the inviter these grants. */
+  join(args: NamedTextsArguments, context: RequestContext): Promise<JoinResult>
+  peers(args: NoArguments, context: RequestContext): Promise<PeerReport[]>
+  /** Adds rules to what a peer may do here, or takes some away (none named: all). Answers what is left. */
+  grant(args: NamedTextsArguments, context: RequestContext): Promise<string[]>
+  revoke(args: NamedTextsArguments, context: RequestContext): Promise<string[]>
+  /** Parts with a peer. */
+  leave(args: NameArguments, context: RequestContext): Promise<Record<string, never>>
+  /** The hosts that can run a program, this one first. */
+  where(args: NameArguments, context: RequestContext): Promise<WhereEntry[]>
   /** Answers who is busy; then the mount goes, lazily where it is busy, and the daemon ends. */
   down(args: DownArguments, context: RequestContext): Promise<DownResult>
   /** Answers before the daemon ends, or after the next has taken over. */
@@ -117,6 +136,10 @@ interface ObituaryArguments {
 interface NameArguments {
   name: string
 }
+interface TextsArguments {
+  texts: string[]
+}
+interface NamedTextsArguments extends NameArguments, TextsArguments {}
 interface DownArguments {
   /** Detach at once: do not wait for requests at hand nor look who is busy. */
   force: boolean
@@ -146,6 +169,14 @@ export interface WireArguments {
   restartVm: { name: string }
   runs: NoArguments
   run: { name: string }
+  listen: { texts: string[] }
+  invite: { texts: string[] }
+  join: { name: string; texts: string[] }
+  peers: NoArguments
+  grant: { name: string; texts: string[] }
+  revoke: { name: string; texts: string[] }
+  leave: { name: string }
+  where: { name: string }
   down: { force?: boolean }
   reload: NoArguments
 }
@@ -184,6 +215,14 @@ export const OPERATIONS: { readonly [O in OperationName]: OperationRow } = {
   restartVm: { repeatable: false, stream: false },
   runs: { repeatable: true, stream: false },
   run: { repeatable: true, stream: false },
+  listen: { repeatable: true, stream: false },
+  invite: { repeatable: false, stream: false },
+  join: { repeatable: false, stream: false },
+  peers: { repeatable: true, stream: false },
+  grant: { repeatable: true, stream: false },
+  revoke: { repeatable: false, stream: false },
+  leave: { repeatable: false, stream: false },
+  where: { repeatable: true, stream: false },
   down: { repeatable: false, stream: false },
   reload: { repeatable: false, stream: false },
 }
@@ -206,6 +245,7 @@ export function dispatch(
     case 'binds':
     case 'vms':
     case 'runs':
+    case 'peers':
     case 'reload':
       return handlers[operation]({}, context)
     case 'inspect':
@@ -242,7 +282,16 @@ export function dispatch(
       return handlers.ran({ run: from.word('run'), exit: from.exit('exit') }, context)
     case 'obituary':
       return handlers.obituary({ vm: from.word('vm'), pid: from.number('pid') }, context)
+    case 'listen':
+    case 'invite':
+      return handlers[operation]({ texts: from.words('texts') }, context)
+    case 'join':
+    case 'grant':
+    case 'revoke':
+      return handlers[operation]({ name: from.word('name'), texts: from.words('texts') }, context)
     case 'restartVm':
+    case 'leave':
+    case 'where':
     case 'run':
       return handlers[operation]({ name: from.word('name') }, context)
     case 'down':

@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs'
 import { flushCompileCache } from 'node:module'
-import { homedir, hostname } from 'node:os'
+import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { AwayReply } from '../../mount/kernel/away-reply.ts'
@@ -124,7 +124,7 @@ async function start(message: StartMessage): Promise<void> {
   events.ready(false, false)
 }
 
-function treePlaces(message: StartMessage, { root, fudge }: Configuration): TreePlaces {
+function treePlaces(message: StartMessage, { root, fudge, host }: Configuration): TreePlaces {
   const shipped = packagePath('cosm')
   return {
     home: toBytesText(instance.home),
@@ -132,11 +132,12 @@ function treePlaces(message: StartMessage, { root, fudge }: Configuration): Tree
     fudge,
     database: instance.database,
     mount: toBytesText(message.mount),
-    hostDirectory: toBytesText(`me@${hostname()}`),
+    hostDirectory: toBytesText(`me@${host}`),
     pathDirectories: programDirectories(message.mount).map(toBytesText),
     shipped: toBytesText(shipped),
     state: toBytesText(join(instance.runtime, 'cosm')),
     runs: toBytesText(join(instance.state, 'run')),
+    peers: toBytesText(join(instance.runtime, 'peers')),
     store: toBytesText(join(instance.state, 'store')),
     sources: sources.roots,
     controlSocket: instance.controlSocket,

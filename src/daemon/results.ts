@@ -201,3 +201,30 @@ export interface ReloadResult {
   pid: number
   former: number
 }
+
+/** Where this host listens now. */
+export interface ListenResult {
+  addresses: string[]
+}
+
+export interface InviteResult {
+  invite: string
+  /** Milliseconds since 1970. */
+  expires: number
+}
+
+/** Who was joined. */
+export interface JoinResult {
+  id: string
+  name: string
+}
+
+/** A host that can run a program. */
+export interface WhereEntry {
+  /** `me@laptop`. */
+  host: string
+  /** This host itself. */
+  local: boolean
+  /** Host path of the program, here. */
+  path?: WireText
+}

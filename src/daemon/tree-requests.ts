@@ -133,6 +133,8 @@ export interface TreePlaces {
   /** What the daemon shows of itself, and the result frames. */
   readonly state: string
   readonly runs: string
+  /** Programs of peers. */
+  readonly peers: string
   /** What is made of other things. */
   readonly store: string
   /** The control socket; no path of the tree. */

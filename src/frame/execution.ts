@@ -198,10 +198,10 @@ function requirementsAt(core: TreeCore, node: NodeId, place: Place): Requirement
 }
 
 function routeTo(core: TreeCore, node: NodeId, requirements: RequirementsProfile, place: Place): Route {
-  const { kind, path: payload, interpreter, interpreterArguments, symbol } = requirements
+  const { kind, path: payload, interpreter, interpreterArguments, symbol, peer } = requirements
   const path = place.path.startsWith('/') ? place.path : `${place.cwd}/${place.path}`
   const modules = kind === 'wasm' ? { modules: moduleDirectories(core) } : {}
-  const base: Route = { path, payload, kind, ...modules }
+  const base: Route = { path, payload, kind, ...modules, ...(peer !== undefined && { peer }) }
   if (symbol !== undefined)
     return { ...base, library: payload, prototype: prototypeOf(core, node, requirements, symbol) }
   if (kind !== 'script' || interpreter === undefined) return base

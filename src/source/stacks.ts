@@ -70,6 +70,8 @@ export interface StackPlaces {
   /** What the daemon shows of itself: its VMs, and the result frames. */
   readonly state: string
   readonly runs: string
+  /** Programs of peers. */
+  readonly peers: string
   readonly programs: ProgramsLayer
 }
 
@@ -164,6 +166,7 @@ function cosmLayers(directory: string | undefined, top: string, places: StackPla
     layer(places.shipped),
     { ...layer(places.state), inPlace: true },
     { ...layer(places.runs), at: 'run', inPlace: true },
+    { ...layer(places.peers), inPlace: true },
   ]
 }
 

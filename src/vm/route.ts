@@ -16,5 +16,7 @@ export interface Route {
   readonly lend?: readonly (readonly [host: string, guest: string])[]
   /** Directories that a WebAssembly module's imports are looked for in. */
   readonly modules?: readonly string[]
+  /** The peer that runs it. */
+  readonly peer?: string
   readonly limits?: { readonly seconds?: number; readonly memory?: number }
 }

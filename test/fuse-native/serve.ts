@@ -33,6 +33,7 @@ const tree = new AccessTree({
     shipped: toBytesText(place('shipped')),
     state: toBytesText(place('state')),
     runs: toBytesText(place('runs')),
+    peers: toBytesText(place('peers')),
     programs: new ProgramsLayer(['/usr/bin'], new Map(), place('mnt')),
   },
   remotes: { roots: [], mount: '', send: undefined },

@@ -1,0 +1,119 @@
+import { CosmosError } from '../../errors.ts'
+import type { SourceNode, SourceType } from '../../source/service.ts'
+
+/** Nodes of files as peers send them: an array each, since a directory has many (docs/mesh-protocol.md, files). */
+
+const TYPES: readonly SourceType[] = ['file', 'directory', 'link', 'fifo', 'socket', 'block', 'character']
+
+/** Type, size, mode, mtime, uid, gid, links, target, generation, identity, fresh; null for what nobody knows. */
+export type WireNode = readonly [
+  type: number,
+  size: number | null,
+  mode: number | null,
+  mtime: number | null,
+  uid: number | null,
+  gid: number | null,
+  links: number | null,
+  target: string | null,
+  generation: string | null,
+  identity: string | null,
+  fresh: number,
+]
+
+export function toWireNode(node: SourceNode): WireNode {
+  const { type, size, mode, mtime, uid, gid, links, target, generation, identity, fresh } = node
+  return [
+    TYPES.indexOf(type),
+    size ?? null,
+    mode ?? null,
+    mtime ?? null,
+    uid ?? null,
+    gid ?? null,
+    links ?? null,
+    target ?? null,
+    generation ?? null,
+    identity ?? null,
+    fresh,
+  ]
+}
+
+/** Throws CosmosError EPROTO for what is no node. */
+export function fromWireNode(sent: unknown): SourceNode {
+  if (!Array.isArray(sent)) throw wrong('a node')
+  const [type, size, mode, mtime, uid, gid, links, target, generation, identity, fresh] = sent as unknown[]
+  const name = typeof type === 'number' ? TYPES[type] : undefined
+  if (name === undefined || !isCount(fresh)) throw wrong('a node')
+  return {
+    type: name,
+    size: optional(size, isCount),
+    fresh,
+    ...given('mode', optional(mode, isCount)),
+    ...given('mtime', optional(mtime, isNumber)),
+    ...given('uid', optional(uid, isCount)),
+    ...given('gid', optional(gid, isCount)),
+    ...given('links', optional(links, isCount)),
+    ...given('target', optional(target, isText)),
+    ...given('generation', optional(generation, isText)),
+    ...given('identity', optional(identity, isText)),
+  }
+}
+
+/** Segments of a path as they came: names with one character a byte. Throws CosmosError EPROTO. */
+export function fromWirePath(sent: unknown): string[] {
+  if (!Array.isArray(sent) || sent.length > MAX_SEGMENTS) throw wrong('a path')
+  for (const name of sent) if (!isText(name) || name.length > MAX_NAME) throw wrong('a path')
+  return sent as string[]
+}
+
+/** Throws CosmosError EPROTO for what is no count. */
+export function countOf(sent: unknown, what: string): number {
+  if (!isCount(sent)) throw wrong(what)
+  return sent
+}
+
+/** Throws CosmosError EPROTO for what is no text. */
+export function textOf(sent: unknown, what: string): string {
+  if (!isText(sent)) throw wrong(what)
+  return sent
+}
+
+/** The fields of arguments or of an answer. Throws CosmosError EPROTO. */
+export function fieldsOf(sent: unknown): Readonly<Record<string, unknown>> {
+  if (typeof sent !== 'object' || sent === null || Array.isArray(sent)) throw wrong('arguments')
+  return sent as Record<string, unknown>
+}
+
+/** Throws CosmosError EPROTO for what are no bytes. */
+export function bytesOf(sent: unknown): Uint8Array {
+  if (!(sent instanceof Uint8Array)) throw wrong('bytes')
+  return sent
+}
+
+const MAX_SEGMENTS = 1000
+const MAX_NAME = 4096
+
+export function wrong(what: string): CosmosError {
+  return new CosmosError('EPROTO', 'peer', `sent what is not ${what}`)
+}
+
+function isCount(value: unknown): value is number {
+  return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0
+}
+
+function isNumber(value: unknown): value is number {
+  return typeof value === 'number' && Number.isFinite(value)
+}
+
+function isText(value: unknown): value is string {
+  return typeof value === 'string'
+}
+
+function optional<T>(value: unknown, is: (value: unknown) => value is T): T | undefined {
+  if (value === null || value === undefined) return undefined
+  if (!is(value)) throw wrong('a node')
+  return value
+}
+
+function given<K extends string, T>(key: K, value: T | undefined): { [P in K]?: T } {
+  return (value === undefined ? {} : { [key]: value }) as { [P in K]?: T }
+}
