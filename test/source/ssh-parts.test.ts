@@ -2,7 +2,7 @@ import { createHmac, randomBytes } from 'node:crypto'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { parseAddress } from '../../src/source/ssh/address.ts'
-import { judgeKey, knownKeys, preferKnown } from '../../src/source/ssh/known-hosts.ts'
+import { judgeKey, knownKeys, knownName, preferKnown } from '../../src/source/ssh/known-hosts.ts'
 import { encodePacket, PacketReader } from '../../src/source/ssh/packets.ts'
 import { ReadAhead } from '../../src/source/ssh/reading.ts'
 
@@ -43,7 +43,7 @@ describe('addresses', () => {
 describe('known hosts', () => {
   const key = (text: string) => Buffer.from(text).toString('base64')
   const of = (text: string, host = 'host', port = 22) =>
-    knownKeys([text], host, port).map((known) => known.key.toString())
+    knownKeys([text], knownName(host, port)).map((known) => known.key.toString())
 
   test('names, patterns and ports', () => {
     const lines = [
@@ -74,7 +74,7 @@ describe('known hosts', () => {
   })
 
   test('judgements', () => {
-    const known = knownKeys([`host ssh-rsa ${key('a')}`, `@revoked * ssh-rsa ${key('b')}`], 'host', 22)
+    const known = knownKeys([`host ssh-rsa ${key('a')}`, `@revoked * ssh-rsa ${key('b')}`], 'host')
     expect(judgeKey(known, Buffer.from('a'))).toBe('known')
     expect(judgeKey(known, Buffer.from('b'))).toBe('revoked')
     expect(judgeKey(known, Buffer.from('c'))).toBe('changed')
@@ -83,7 +83,7 @@ describe('known hosts', () => {
   })
 
   test('no text is too odd', () => {
-    fc.assert(fc.property(fc.string(), fc.string(), (text, host) => knownKeys([text], host, 22).length >= 0))
+    fc.assert(fc.property(fc.string(), fc.string(), (text, host) => knownKeys([text], host).length >= 0))
   })
 })
 

@@ -83,7 +83,7 @@ describe.skipIf(missing !== undefined)('whom ssh trusts, and who is let in', () 
 
   test('another file of known hosts, and the name that it has there', async () => {
     sshd.forget()
-    writeFileSync(sshd.at('elsewhere'), known.replace(/^\S+/, `[pinned]:${sshd.port}`))
+    writeFileSync(sshd.at('elsewhere'), known.replace(/^\S+/, 'pinned'))
     configure(
       `Host *\n  UserKnownHostsFile ~/.ssh/known_hosts ${sshd.at('elsewhere')}\n  HostKeyAlias pinned\n`,
     )
@@ -143,6 +143,14 @@ describe.skipIf(missing !== undefined)('whom ssh trusts, and who is let in', () 
     const error = (await errorOf(stat(`me:geheim@127.0.0.1:${sshd.port}`, context))) as CosmosError
     expect(error.code).toBe('EINVAL')
     expect(`${describeError(error)}${error.stack}${context.lines}`).not.toContain('geheim')
+  })
+
+  test('a configuration that is wrong says so', async () => {
+    configure('Port ssh\n')
+    expect(await errorOf(stat('127.0.0.1'))).toMatchObject({
+      code: 'EINVAL',
+      message: expect.stringContaining('config'),
+    })
   })
 
   test('one connection, however many ask and whatever they call it', async () => {

@@ -293,6 +293,45 @@ describe.skipIf(missing !== undefined)('the files of a host', () => {
       )
   })
 
+  test('what the user may not do', async () => {
+    // Root may all: on its machine the server is asked for somebody else.
+    const authority = isRoot ? `nobody@127.0.0.1:${sshd.port}` : undefined
+    const theirs = (name: string) => sshd.path(`${base}/${name}`, authority)
+    chmodSync(sshd.directory, 0o755)
+    chmodSync(sshd.at('authorized_keys'), 0o644)
+    writeFileSync(real('secret'), 'text', { mode: 0 })
+    mkdirSync(real('closed'), { mode: 0 })
+    chmodSync(real(''), 0o555)
+    const all = [
+      service.open(theirs('secret'), READ, never),
+      service.open(theirs('secret'), WRITE, never),
+      service.list(theirs('closed'), never),
+      service.create?.(theirs('new'), 0o644, WRITE),
+      service.mkdir?.(theirs('new'), 0o755),
+      service.unlink?.(theirs('secret')),
+      service.rename?.(theirs('secret'), theirs('new'), false),
+    ]
+    expect(await Promise.all(all.map((each) => codeOf(Promise.resolve(each))))).toEqual(
+      all.map(() => 'EACCES'),
+    )
+    expect(await service.stat(theirs('secret'), never)).toMatchObject({ size: 4, mode: 0 })
+    if (isRoot)
+      expect(await codeOf(Promise.resolve(service.change?.(theirs('secret'), { mode: 0o777 })))).toBe('EPERM')
+  })
+
+  test.skipIf(!isRoot)('a disk that is full', async () => {
+    mkdirSync(real('small'))
+    await succeed('mount', ['-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', real('small')])
+    try {
+      const file = await service.create?.(at('small/file'), 0o644, WRITE)
+      await file?.write?.(0, new Uint8Array(500_000))
+      expect(await codeOf(Promise.resolve(file?.write?.(500_000, new Uint8Array(1_000_000))))).toBe('ENOSPC')
+      await file?.close()
+    } finally {
+      await succeed('umount', [real('small')])
+    }
+  })
+
   test('an aborted request ends at once, and its file is closed', async () => {
     writeFileSync(real('file'), 'text')
     const reason = new Error('nobody wants it')

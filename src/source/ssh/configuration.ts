@@ -5,6 +5,7 @@ import SSHConfig from 'ssh-config'
 import { CosmosError } from '../../errors.ts'
 import type { SourceContext } from '../service.ts'
 import { parseAddress, type SshAddress } from './address.ts'
+import { knownName } from './known-hosts.ts'
 
 /** How a host is reached: its address and what ssh_config(5) says of it. Paths are absolute. */
 export interface HostSettings {
@@ -21,7 +22,7 @@ export interface HostSettings {
   /** Socket of ssh-agent. */
   readonly agent: string | undefined
   readonly knownHosts: readonly string[]
-  /** The name that the host has in them. */
+  /** The name that the host has in them, its port in it. */
   readonly knownAs: string
   /** Hosts between, nearest first. */
   readonly jumps: readonly SshAddress[]
@@ -53,11 +54,17 @@ export async function hostSettings(address: SshAddress, context: SourceContext):
       'use ProxyJump',
     )
   const named = options.all('identityfile')
-  const port = Number(options.one('port') ?? 22)
+  const port = address.port ?? Number(options.one('port') ?? 22)
+  if (!Number.isInteger(port) || port < 1 || port > 65535)
+    throw new CosmosError(
+      'EINVAL',
+      `ssh://${address.host}`,
+      `~/.ssh/config: ${options.one('port')} is no port`,
+    )
   return {
     alias: address.host,
     host: options.host,
-    port: address.port ?? port,
+    port,
     user: options.user,
     keys: (named.length > 0 ? named : USUAL_KEYS.map((name) => `~/.ssh/${name}`)).map((path) =>
       options.path(path),
@@ -69,7 +76,7 @@ export async function hostSettings(address: SshAddress, context: SourceContext):
       ...options.files('userknownhostsfile', USUAL_KNOWN_HOSTS),
       ...options.files('globalknownhostsfile', SYSTEM_KNOWN_HOSTS),
     ],
-    knownAs: options.one('hostkeyalias') ?? options.host,
+    knownAs: options.one('hostkeyalias')?.toLowerCase() ?? knownName(options.host, port),
     jumps: (options.one('proxyjump') ?? '')
       .split(',')
       .filter(Boolean)
@@ -205,7 +212,7 @@ export async function textOf(path: string): Promise<string | undefined> {
     return await readFile(path, 'utf8')
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
-    if (code === 'ENOENT' || code === 'ENOTDIR' || code === 'EACCES') return undefined
+    if (code && ['ENOENT', 'ENOTDIR', 'EACCES', 'EISDIR'].includes(code)) return undefined
     throw error
   }
 }

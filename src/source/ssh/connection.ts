@@ -5,7 +5,7 @@ import { CosmosError } from '../../errors.ts'
 import type { SourceContext } from '../service.ts'
 import { authentication } from './authentication.ts'
 import { type HostSettings, hostSettings, textOf } from './configuration.ts'
-import { judgeKey, knownKeys, knownName, preferKnown } from './known-hosts.ts'
+import { judgeKey, knownKeys, preferKnown } from './known-hosts.ts'
 import { SftpSession } from './session.ts'
 
 /** How patient connections are, milliseconds. */
@@ -100,7 +100,6 @@ async function connect(
   const known = knownKeys(
     files.filter((text) => text !== undefined),
     settings.knownAs,
-    port,
   )
   const { methods, encrypted } = await authentication(settings)
   const socket = over
@@ -162,7 +161,7 @@ async function connect(
 
 /** Why a host's key is not accepted; undefined for a known one. */
 function judge(settings: HostSettings, verdict: ReturnType<typeof judgeKey>): CosmosError | undefined {
-  const { alias, port, knownAs, knownHosts } = settings
+  const { alias, knownAs, knownHosts } = settings
   const subject = `ssh://${alias}`
   const file = knownHosts[0] ?? 'known_hosts'
   switch (verdict) {
@@ -180,7 +179,7 @@ function judge(settings: HostSettings, verdict: ReturnType<typeof judgeKey>): Co
         'EACCES',
         subject,
         'the key of this host has CHANGED: it is another host, or somebody is in between',
-        `if the change is right: ssh-keygen -f ${file} -R '${knownName(knownAs, port)}'`,
+        `if the change is right: ssh-keygen -f ${file} -R '${knownAs}'`,
       )
     case 'revoked':
       return new CosmosError('EACCES', subject, `the key of this host is revoked in ${knownHosts.join(', ')}`)

@@ -1,6 +1,6 @@
 import { CosmosError } from '../../errors.ts'
 import type { SourceContext } from '../service.ts'
-import { parseAddress } from './address.ts'
+import { parseAddress, type SshAddress } from './address.ts'
 import { hostSettings } from './configuration.ts'
 import { openSession, type Patience } from './connection.ts'
 import type { SftpSession } from './session.ts'
@@ -8,6 +8,8 @@ import type { SftpSession } from './session.ts'
 /** A host that could not be reached is not tried again for so long, milliseconds; twice as long each time. */
 const FIRST_PAUSE = 1000
 const LAST_PAUSE = 8000
+/** Hosts of which that is remembered. */
+const MAX_FAILURES = 1000
 
 interface Failure {
   readonly error: unknown
@@ -51,7 +53,13 @@ export class Connections {
     if (known) return known
     const failure = this.#failures.get(authority)
     if (failure && performance.now() < failure.until) return Promise.reject(failure.error)
-    const starting = this.#start(authority)
+    let address: SshAddress
+    try {
+      address = parseAddress(Buffer.from(authority, 'latin1').toString())
+    } catch (error) {
+      return Promise.reject(error)
+    }
+    const starting = this.#start(address)
     this.#named.set(authority, starting)
     starting.then(
       (session) => {
@@ -60,6 +68,7 @@ export class Connections {
       },
       (error) => {
         this.#named.delete(authority)
+        if (this.#failures.size >= MAX_FAILURES) this.#failures.clear()
         const pause = Math.min(LAST_PAUSE, failure ? failure.pause * 2 : FIRST_PAUSE)
         this.#failures.set(authority, { error, until: performance.now() + pause, pause })
       },
@@ -76,8 +85,7 @@ export class Connections {
         each.value.end(new CosmosError('EHOSTDOWN', each.value.subject, 'is closed'))
   }
 
-  async #start(authority: string): Promise<SftpSession> {
-    const address = parseAddress(Buffer.from(authority, 'latin1').toString())
+  async #start(address: SshAddress): Promise<SftpSession> {
     const settings = await hostSettings(address, this.#context)
     const { alias: _, ...reached } = settings
     const place = JSON.stringify(reached)

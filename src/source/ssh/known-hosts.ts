@@ -15,11 +15,10 @@ export interface KnownKey {
 export type Verdict = 'known' | 'unknown' | 'changed' | 'revoked'
 
 /**
- * The keys that files have for a host, hashed entries and patterns too. Lines of certificate authorities and those that
+ * The keys that files have for a host's name, in lower case, hashed entries and patterns too. Lines of certificate authorities and those that
  * cannot be read are passed over.
  */
-export function knownKeys(files: readonly string[], host: string, port: number): KnownKey[] {
-  const name = knownName(host, port)
+export function knownKeys(files: readonly string[], name: string): KnownKey[] {
   return files.flatMap((text) => text.split('\n')).flatMap((line) => readLine(line, name) ?? [])
 }
 
