@@ -1,6 +1,8 @@
 /** Bytes that are asked for ahead of the reader at most, and of those it has read that are kept. */
 const MAX_AHEAD = 4 * 1024 * 1024
 const MAX_BEHIND = 1024 * 1024
+/** Parts that are asked for at once, so that they go out together, rather than one with every read. */
+const STRIDE = 4
 /** Reads of its own length that a reader may leap over and still go on: the kernel's come out of order. */
 const MAX_LEAP = 4
 /** A reader that comes back to what it has read takes that for so long, milliseconds. */
@@ -48,7 +50,8 @@ export class ReadAhead {
     const needed = this.#blocks.filter((block) => block.start < end && block.end > position)
     this.#blocks = this.#blocks.filter((block) => block.end > position - MAX_BEHIND)
 
-    const result = new Uint8Array(length)
+    // Not of Buffer's pool, and not filled with zeros before.
+    const result = new Uint8Array(Buffer.allocUnsafeSlow(length).buffer)
     let filled = 0
     try {
       for (const block of needed) {
@@ -89,12 +92,13 @@ export class ReadAhead {
     this.#end = position
   }
 
-  /** Asks for what is missing to a place, and for what comes next where that makes a whole part. */
+  /** Asks for what is missing to a place, and for what comes next where that makes a stride. */
   #extend(needed: number): void {
-    const target = Math.max(needed, Math.min(needed + this.#ahead, this.#size))
+    const ahead = Math.min(needed + this.#ahead, this.#size)
+    const isWorthIt = ahead - this.#end >= STRIDE * this.#chunk || ahead === this.#size || this.#end < needed
+    const target = Math.max(needed, isWorthIt ? ahead : 0)
     while (this.#end < target) {
       const length = Math.min(this.#chunk, target - this.#end)
-      if (this.#end >= needed && length < this.#chunk && this.#end + length < this.#size) return
       const start = this.#end
       const bytes = this.#readAll(start, length)
       // Whoever reads to here is told; nobody may.

@@ -61,6 +61,7 @@ export class SftpSession {
   readonly #channel: Duplex
   readonly #waiting = new Map<number, Waiting>()
   readonly #silence: number
+  readonly #outgoing: Buffer[] = []
   #lastId = 0
   #heard = performance.now()
   readonly #watch: NodeJS.Timeout
@@ -255,8 +256,18 @@ export class SftpSession {
     const answer = new Promise<Answer>((resolve, reject) =>
       this.#waiting.set(id, { resolve, reject, patience }),
     )
-    this.#channel.write(sftp.encodePacket(type, id, fields))
+    this.#post(sftp.encodePacket(type, id, fields))
     return answer
+  }
+
+  /** Requests of one turn go out together: each write of the channel is encrypted and sent by itself. */
+  #post(packet: Buffer): void {
+    this.#outgoing.push(packet)
+    if (this.#outgoing.length > 1) return
+    queueMicrotask(() => {
+      const packets = this.#outgoing.splice(0)
+      if (!this.lost) this.#channel.write(packets.length === 1 ? packet : Buffer.concat(packets))
+    })
   }
 
   #receive(bytes: Buffer): void {
