@@ -1,6 +1,6 @@
 import type { WireText } from '../form/wire.ts'
-import type { RunExit } from '../vm/runs.ts'
 import type { PeerReport } from '../mesh/mesh.ts'
+import type { RunExit } from '../vm/runs.ts'
 import { ArgumentReader } from './argument-reader.ts'
 import type {
   AcceptsResult,

@@ -9,8 +9,10 @@ import { packageVersion } from '../cli/version.ts'
 import { describeError } from '../errors.ts'
 import { toWire, toWireError } from '../form/wire.ts'
 import { toBytesText } from '../frame/paths.ts'
+import type { SourceContext } from '../source/service.ts'
 import { addShippedSources } from '../source/shipped.ts'
 import { Sources } from '../source/sources.ts'
+import { addUserSources } from '../source/user-sources.ts'
 import { Producer } from '../vm/producer.ts'
 import { VmRegistry } from '../vm/registry.ts'
 import { Runs } from '../vm/runs.ts'
@@ -21,6 +23,8 @@ import { ControlServer } from './control-server.ts'
 import type { ControlHandlers } from './handlers.ts'
 import { FUSE_FD, type StartMessage, type ToDaemon, type ToSupervisor } from './handover.ts'
 import { findInstance, prepareInstance } from './instance.ts'
+import { meshHandlers } from './mesh-handlers.ts'
+import { MeshHost } from './mesh-host.ts'
 import { patientTree } from './patient-tree.ts'
 import { TreeClient } from './tree-client.ts'
 import { treeHandlers } from './tree-handlers.ts'
@@ -43,6 +47,9 @@ let served: StartMessage | undefined
 let registry: VmRegistry
 let producer: Producer
 let runs: Runs | undefined
+let meshHost: MeshHost | undefined
+/** What this host is called. */
+let hostName = 'me@localhost'
 /** What waits for other machines; it answers the kernel's reads and writes of them itself. */
 const sources = new Sources(new AwayReply(FUSE_FD), (key, answer) => tree?.sourceAnswer(key, answer))
 
@@ -77,7 +84,7 @@ const events: TreeEvents = {
     // Exits of the last moments.
     runs?.flush()
     if (how === 'unmounted') tell({ type: 'unmounted' })
-    process.exit(0)
+    void Promise.all([meshHost?.close(), sources.close()]).finally(() => process.exit(0))
   },
   failed: (error) => fail('tree', error),
   source: (message) => sources.take(message),
@@ -107,11 +114,8 @@ async function start(message: StartMessage): Promise<void> {
     fetch: (path, output, signal) => sources.fetch(path, output, signal),
     begun: (key, pid) => void tree?.ask('producing', key, pid),
   })
-  addShippedSources(
-    sources,
-    { home: homedir(), environment: process.env, log: (line) => console.error(line) },
-    configuration.sources,
-  )
+  hostName = `me@${configuration.host}`
+  addSources(configuration)
   const places = treePlaces(message, configuration)
   if (message.driver === 'kernel') {
     tree = kernelTree
@@ -124,7 +128,18 @@ async function start(message: StartMessage): Promise<void> {
   events.ready(false, false)
 }
 
-function treePlaces(message: StartMessage, { root, fudge, host }: Configuration): TreePlaces {
+function addSources({ sources: settings }: Configuration): void {
+  const contextOf = (scheme: string): SourceContext => ({
+    home: homedir(),
+    environment: process.env,
+    log: (line) => console.error(line),
+    settings: settings[scheme] ?? {},
+  })
+  addShippedSources(sources, contextOf)
+  addUserSources(sources, [instance.home, '/.cosm', packagePath('cosm')], contextOf)
+}
+
+function treePlaces(message: StartMessage, { root, fudge }: Configuration): TreePlaces {
   const shipped = packagePath('cosm')
   return {
     home: toBytesText(instance.home),
@@ -132,7 +147,7 @@ function treePlaces(message: StartMessage, { root, fudge, host }: Configuration)
     fudge,
     database: instance.database,
     mount: toBytesText(message.mount),
-    hostDirectory: toBytesText(`me@${host}`),
+    hostDirectory: toBytesText(hostName),
     pathDirectories: programDirectories(message.mount).map(toBytesText),
     shipped: toBytesText(shipped),
     state: toBytesText(join(instance.runtime, 'cosm')),
@@ -152,16 +167,33 @@ async function listen(passthrough: boolean): Promise<void> {
   const message = served
   runs = new Runs(join(instance.state, 'run'))
   new WordsWatch([instance.home, '/.cosm'], () => void client.ask('wordsChanged'))
+  const mount = toBytesText(message.mount)
+  const mesh = new MeshHost({
+    ...{ instance, tree: client, sources, mount, name: hostName, software: `cosmos/${version}` },
+    programDirectories: [
+      toBytesText(join(instance.home, 'bin')),
+      '/.cosm/bin',
+      ...programDirectories(message.mount).map(toBytesText),
+    ],
+  })
+  meshHost = mesh
+  if (mesh.isWanted) mesh.get().catch((error: Error) => console.error(`mesh: ${error.message}`))
   const handlers: ControlHandlers = {
-    ...treeHandlers(client, sources, toBytesText(message.mount)),
+    ...meshHandlers(
+      () => mesh.get(),
+      toBytesText(hostName),
+      () => mesh.programs.all(),
+    ),
+    ...treeHandlers(client, sources, mount),
     ...vmHandlers({
       tree: client,
-      mount: toBytesText(message.mount),
+      mount,
       registry,
       runs,
       compileCache,
     }),
     async status() {
+      const running = await mesh.running?.catch(() => undefined)
       return {
         pid: process.pid,
         supervisor: message.supervisor,
@@ -170,7 +202,8 @@ async function listen(passthrough: boolean): Promise<void> {
         since: startedAt,
         mounts: [{ path: toWire(toBytesText(message.mount)), driver: message.driver, passthrough }],
         vms: registry.names().map((name) => ({ name, state: registry.status(name)?.state ?? 'stopped' })),
-        peers: [],
+        peers: running?.peers().map(({ id, name, state }) => ({ id, name, state })) ?? [],
+        listening: running?.listening ?? [],
         frames: await client.ask('frames'),
         log: toWire(toBytesText(instance.log)),
       }

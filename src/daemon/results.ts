@@ -16,6 +16,8 @@ export interface StatusResult {
   mounts: MountStatus[]
   vms: VmStatus[]
   peers: PeerStatus[]
+  /** Addresses that this host listens at. */
+  listening: string[]
   /** Access frames that are in use. */
   frames: number
   /** Path of the log file. */

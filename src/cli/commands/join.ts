@@ -18,7 +18,9 @@ export const command: CliCommand = {
           client.call('join', { name: invite, texts: options.grant ?? [] }),
         )
         if (options.json) return json(joined)
-        await line(`joined ${joined.name}: its files are ~/cosmos/${joined.name}, its programs in ~/cosmos/.cosm/bin`)
+        await line(
+          `joined ${joined.name}: its files are ~/cosmos/${joined.name}, its programs in ~/cosmos/.cosm/bin`,
+        )
       })
   },
 }
