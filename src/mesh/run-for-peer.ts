@@ -1,0 +1,458 @@
+import { closeSync } from 'node:fs'
+import { CosmosError } from '../errors.ts'
+import { readable } from '../frame/paths.ts'
+import { type AuditLog, Digests } from './audit.ts'
+import { bareBase, environmentFor, SANDBOX_BASE } from './environment.ts'
+import type { ExecutionGrant, ExecutionLimits, Grants, Visitor } from './grants.ts'
+import { Pty, type WindowSize } from './pty.ts'
+import {
+  type Ended,
+  exitOfSandbox,
+  type PeerExit,
+  type PeerStreams,
+  ProgramProcesses,
+  ProgramStreams,
+  SandboxStatus,
+} from './run-for-peer-running.ts'
+import { type ChildExit, memoryFile, openPipe, spawnChild } from './run-for-peer-spawn.ts'
+import {
+  type LentDirectory,
+  type SandboxUser,
+  sandboxCommand,
+  sandboxOptions,
+  sandboxUser,
+  whyNoSandbox,
+} from './sandbox.ts'
+import { SandboxEtc } from './sandbox-etc.ts'
+import { closePath, isWithin, type OpenedPath, openPath, shownPaths } from './sandbox-paths.ts'
+
+/** Programs of this host that peers run (design §7). Texts have one character a byte. */
+
+/** What a peer asks to be run. */
+export interface PeerRequest {
+  /** Host path of the program, as this host's tree has found it; its links are followed here. */
+  readonly program: string
+  /** Its path in this host's cosm, where it was found by that: `.cosm/bin/ffmpeg`. */
+  readonly name?: string
+  readonly argv: readonly string[]
+  /** The caller's environment, `NAME=value`; most of it is left out. */
+  readonly env: readonly string[]
+  /** Working directory on the caller's host: in one of those lent. Left out: a directory of this host. */
+  readonly cwd?: string
+  readonly lent: readonly PeerLent[]
+  /** The caller has a terminal, and the program gets one. */
+  readonly terminal?: WindowSize
+  /** The caller's own bounds; the less of these and the grant's holds. */
+  readonly limits?: ExecutionLimits
+}
+
+/** A directory that the caller lends. */
+export interface PeerLent {
+  /** Below this host's mount, where its files are: a resolved path. */
+  readonly host: string
+  /** On the caller's host. */
+  readonly at: string
+  readonly writable: boolean
+}
+
+/** How a program's run came to an end. */
+export interface PeerResult {
+  readonly exit: PeerExit
+  /** Set where it was ended: its time was over, or nobody waits for it any more. */
+  readonly ended?: Ended
+  /** Seconds. */
+  readonly duration: number
+}
+
+/** A program that runs for a peer. */
+export interface PeerRun {
+  readonly pid: number
+  /** What runs: the resolved path. */
+  readonly path: string
+  readonly vm: string
+  readonly sandboxed: boolean
+  /** Names of the caller's environment that were left out. */
+  readonly refusedEnvironment: readonly string[]
+  /** Resolves once: when the program has ended, and, unless it was cancelled, its output was taken. Never rejects. */
+  readonly result: Promise<PeerResult>
+  /** Sends a signal (signal(7)) to the program's process group. */
+  signal(signal: number): void
+  resize(window: WindowSize): void
+  /** Nobody waits for it any more: it is told to end, and killed with all it has started a second later. */
+  cancel(): void
+}
+
+/** What programs for peers share. */
+export interface PeerProgramsOptions {
+  /** Directory for the files that sandboxes are made of; its user must be able to reach it. */
+  readonly directory: string
+  /** Who programs in sandboxes are where the daemon is root's; by default nobody. */
+  readonly user?: SandboxUser
+  /** Never shown to programs: the daemon's state and runtime directories, and every cosmos mount. Resolved paths. */
+  readonly secrets: readonly string[]
+  readonly audit: AuditLog
+  /** The daemon's environment. */
+  readonly environment: Readonly<Record<string, string | undefined>>
+}
+
+/** Programs of one peer at a time. */
+const MAX_RUNS = 128
+/** Bounds of a sandbox whose grant has none: what stops an accident. */
+const DEFAULT_PROCESSES = 512
+const TEMPORARY_BYTES = 1024 * 1024 * 1024
+const MAX_OPEN_FILES = 1024
+
+/** How the VM is called that runs them. */
+const VM = 'hostexec'
+
+export class PeerPrograms {
+  readonly #options: PeerProgramsOptions
+  readonly #user: SandboxUser
+  readonly #etc: SandboxEtc
+  readonly #digests = new Digests()
+  readonly #runs = new Map<string, Set<PeerRun>>()
+
+  /** Throws CosmosError EINVAL. */
+  constructor(options: PeerProgramsOptions) {
+    this.#options = options
+    this.#user = sandboxUser(options.user)
+    this.#etc = new SandboxEtc(options.directory, this.#user)
+  }
+
+  /**
+   * Runs a program for a peer, as far as the grants go. Throws CosmosError, and the streams are untouched: ENOENT or
+   * EACCES for the program, EACCES for what is not granted, EPERM where there is no sandbox, EAGAIN where too many run,
+   * EINVAL for what cannot be lent. Refusals are in the audit log.
+   */
+  async start(
+    visitor: Visitor,
+    grants: Grants,
+    request: PeerRequest,
+    streams: PeerStreams,
+  ): Promise<PeerRun> {
+    const opened: OpenedPath[] = []
+    try {
+      return await this.#start(visitor, grants, request, streams, opened)
+    } catch (error) {
+      const why = error instanceof Error ? error.message : String(error)
+      this.#options.audit.refused({ visitor: visitor.id, operation: 'exec', path: request.program, why })
+      throw error
+    } finally {
+      await Promise.all(opened.map(closePath))
+    }
+  }
+
+  /** Ends what runs for a peer: it is lost, or what it was granted is revoked. */
+  endFor(visitor: string): void {
+    for (const run of this.#runs.get(visitor) ?? []) run.cancel()
+  }
+
+  /** Ends all, and removes what sandboxes were made of. */
+  async close(): Promise<void> {
+    const runs = [...this.#runs.values()].flatMap((each) => [...each])
+    for (const run of runs) run.cancel()
+    await Promise.all(runs.map(({ result }) => result))
+    await this.#options.audit.flush()
+    await this.#etc.close()
+  }
+
+  async #start(
+    visitor: Visitor,
+    grants: Grants,
+    request: PeerRequest,
+    streams: PeerStreams,
+    opened: OpenedPath[],
+  ): Promise<PeerRun> {
+    const program = await openNamed(request.program, opened)
+    const path = program.resolved
+    const grant = this.#grantFor(grants, request, path)
+    if ((this.#runs.get(visitor.id)?.size ?? 0) >= MAX_RUNS)
+      throw new CosmosError('EAGAIN', visitor.name ?? visitor.id, `runs ${MAX_RUNS} programs here already`)
+    await checkExecutable(program)
+    const lent: LentDirectory[] = []
+    for (const { host, at, writable } of request.lent) {
+      const found = await openNamed(host, opened)
+      // Its links would be followed on this host.
+      if (found.resolved !== host || !found.isDirectory)
+        throw new CosmosError(
+          'EACCES',
+          readable(at),
+          'is no directory, or one behind a link, and cannot be lent',
+        )
+      lent.push({ opened: found, at, writable })
+    }
+    const limits = leastOf(grant.limits, request.limits ?? {})
+    const identity = await this.#digests.identity(path)
+    const prepared = grant.bare
+      ? this.#bare(request, path, lent, limits)
+      : await this.#sandboxed(grants, request, program, lent, limits, opened)
+    const run = launch(request, streams, prepared, limits, path)
+    this.#follow(visitor, run, identity)
+    return run
+  }
+
+  #grantFor(grants: Grants, { program, name }: PeerRequest, path: string): ExecutionGrant {
+    const grant = grants.execution(name === undefined ? [path] : [path, name])
+    if (grant) return grant
+    throw new CosmosError(
+      'EACCES',
+      readable(name ?? program),
+      'may not be run by this peer',
+      `on its host: cosmos grant PEER exec:${readable(path)}`,
+    )
+  }
+
+  /** A program without a sandbox: as the daemon's user. */
+  #bare(
+    { program, argv, env, cwd }: PeerRequest,
+    path: string,
+    lent: readonly LentDirectory[],
+    limits: ExecutionLimits,
+  ): Prepared {
+    const base = bareBase(this.#options.environment)
+    const { environment, refused } = environmentFor(env, base)
+    const directory = cwd === undefined ? (base.HOME ?? '/') : hostPath(cwd, lent)
+    const shell = shellFor(limits, undefined)
+    // The daemon's own mount is entered by the child: the daemon would wait for itself.
+    const script = `cd -- "$1" || exit 126; shift; ${shell}`
+    const name = program.startsWith('/') ? program : path
+    return {
+      file: '/bin/sh',
+      argv: ['sh', '-c', script, 'sh', directory, name, ...argv.slice(1)],
+      environment,
+      refused,
+      descriptors: [],
+      owned: [],
+      sandboxed: false,
+    }
+  }
+
+  async #sandboxed(
+    grants: Grants,
+    request: PeerRequest,
+    program: OpenedPath,
+    lent: readonly LentDirectory[],
+    limits: ExecutionLimits,
+    opened: OpenedPath[],
+  ): Promise<Prepared> {
+    const { secrets } = this.#options
+    const user = this.#user
+    const why = await whyNoSandbox(user)
+    if (why) throw why
+    const shown = await shownPaths(grants, secrets)
+    opened.push(...shown.map((each) => each.opened))
+    const cwd = request.cwd ?? '/tmp'
+    if (request.cwd !== undefined) hostPath(cwd, lent)
+    const network = limits.network ?? false
+    const terminal = request.terminal !== undefined
+    const etc = await this.#etc.descriptor(network)
+    const status = openPipe()
+    // Above all that is handed over: a number in the child may not be that of a descriptor still to be placed.
+    const first = 1 + Math.max(etc, status.write, ...opened.map(({ handle }) => handle.fd))
+    const sandbox = sandboxOptions(
+      {
+        ...{
+          user,
+          program: { path: request.program, opened: program },
+          cwd,
+          lent,
+          shown,
+          etc,
+          network,
+          terminal,
+        },
+        temporary: Math.min(limits.memory ?? TEMPORARY_BYTES, TEMPORARY_BYTES),
+      },
+      first + 2,
+    )
+    // What is lent as /tmp is no home: settings there would be the caller's.
+    const home = lent.some(({ at }) => at === '/tmp') ? { HOME: '/nonexistent' } : {}
+    const { environment, refused } = environmentFor(request.env, { ...SANDBOX_BASE, ...home })
+    // Not on the command line, which the program sees.
+    const options = [...sandbox.options, '--json-status-fd', String(first)]
+    const optionsFile = memoryFile(Buffer.from(options.map((each) => `${each}\0`).join(''), 'latin1'))
+    const [file, ...command] = sandboxCommand(user)
+    const shell = shellFor(limits, limits.processes ?? DEFAULT_PROCESSES)
+    return {
+      file,
+      argv: [
+        ...[file, ...command, '--args', String(first + 1), '/bin/sh', '-c', shell, 'sh'],
+        ...(terminal ? ['/usr/bin/setsid', '--ctty'] : []),
+        ...[sandbox.program, ...request.argv.slice(1)],
+      ],
+      environment,
+      refused,
+      descriptors: [[optionsFile, first + 1], [status.write, first], ...sandbox.descriptors],
+      owned: [status.write, optionsFile],
+      status: status.read,
+      owner: user,
+      sandboxed: true,
+    }
+  }
+
+  #follow(visitor: Visitor, run: PeerRun, identity: string): void {
+    const { path, vm, sandboxed } = run
+    const runs = this.#runs.get(visitor.id) ?? new Set()
+    this.#runs.set(visitor.id, runs.add(run))
+    run.result.then(async ({ exit, ended, duration }) => {
+      runs.delete(run)
+      if (runs.size === 0) this.#runs.delete(visitor.id)
+      const text =
+        'error' in exit ? exit.error.message : 'code' in exit ? `${exit.code}` : `signal ${exit.signal}`
+      this.#options.audit.executed({
+        ...{ visitor: visitor.id, path, vm, sandboxed, duration },
+        digest: await this.#digests.digest(path, identity),
+        exit: ended ? `${text} (${ended})` : text,
+      })
+    })
+  }
+}
+
+/** All that is needed to start a program. */
+interface Prepared {
+  readonly file: string
+  readonly argv: readonly string[]
+  readonly environment: readonly string[]
+  readonly refused: readonly string[]
+  readonly descriptors: readonly (readonly [from: number, to: number])[]
+  /** Descriptors to close when it has started. */
+  readonly owned: readonly number[]
+  /** Where bwrap tells of the sandbox; closed at its end. */
+  readonly status?: number
+  /** Whose a terminal has to be. */
+  readonly owner?: SandboxUser
+  readonly sandboxed: boolean
+}
+
+function launch(
+  { terminal }: PeerRequest,
+  streams: PeerStreams,
+  prepared: Prepared,
+  limits: ExecutionLimits,
+  path: string,
+): PeerRun {
+  const since = performance.now()
+  const pty = terminal && Pty.open(terminal, prepared.owner)
+  const own = new ProgramStreams(pty)
+  const { stdin, stdout, stderr } = own.ends
+  // In a sandbox the program makes the terminal its own: bwrap may not have it.
+  const takesTerminal = pty !== undefined && !prepared.sandboxed
+  const status = prepared.status === undefined ? undefined : new SandboxStatus(prepared.status)
+  const { promise: exited, resolve: tellExit } = Promise.withResolvers<ChildExit>()
+  let pid: number
+  try {
+    pid = spawnChild(
+      {
+        ...{ file: prepared.file, argv: prepared.argv, env: prepared.environment },
+        descriptors: takesTerminal
+          ? prepared.descriptors
+          : [[stdin, 0], [stdout, 1], [stderr, 2], ...prepared.descriptors],
+        ...(takesTerminal ? { terminal: pty.path } : {}),
+      },
+      tellExit,
+    )
+  } catch (error) {
+    own.destroy()
+    throw error
+  } finally {
+    own.closeEnds()
+    for (const fd of prepared.owned) closeSync(fd)
+  }
+  const processes = new ProgramProcesses(pid, status, pty !== undefined)
+  if (limits.time !== undefined) processes.endAfter(limits.time)
+  const taken = own.connect(streams)
+  const cancelled = Promise.withResolvers<void>()
+
+  const result = async (): Promise<PeerResult> => {
+    const exit = await exited
+    processes.gone()
+    own.closeInput()
+    await status?.told
+    await Promise.race([taken, cancelled.promise])
+    const { ended } = processes
+    return {
+      exit: status ? exitOf(status, exit, ended, own.complaint) : exit,
+      ...(ended ? { ended } : {}),
+      duration: (performance.now() - since) / 1000,
+    }
+  }
+  return {
+    ...{ pid, path, vm: VM, sandboxed: prepared.sandboxed, refusedEnvironment: prepared.refused },
+    result: result(),
+    signal: (signal) => processes.signal(signal),
+    resize: (window) => own.resize(window),
+    cancel: () => {
+      processes.end('cancelled')
+      own.destroy()
+      cancelled.resolve()
+    },
+  }
+}
+
+/** How the program in a sandbox ended; that of bwrap itself counts where it was killed. */
+function exitOf(
+  status: SandboxStatus,
+  guard: ChildExit,
+  ended: Ended | undefined,
+  complaint: string,
+): PeerExit {
+  if (status.exitCode !== undefined) return exitOfSandbox(status.exitCode)
+  if ('signal' in guard || ended) return 'signal' in guard ? guard : exitOfSandbox(guard.code)
+  const why = complaint || 'it could not be made'
+  const hint = 'the user of sandboxes must be able to reach every directory that is lent or granted'
+  return { error: new CosmosError('EPERM', 'sandbox', why, hint) }
+}
+
+/**
+ * A line of shell that sets bounds and becomes the program of its arguments. The daemon cannot set them itself: they
+ * would be its own for a moment, and those of processes have to be counted in the sandbox.
+ */
+function shellFor({ memory, filesize }: ExecutionLimits, processes: number | undefined): string {
+  const bounds = [`umask 022; ulimit -c 0; ulimit -n ${MAX_OPEN_FILES}`]
+  // bash and dash have different names for it.
+  if (processes !== undefined)
+    bounds.push(`ulimit -u ${processes} 2>/dev/null || ulimit -p ${processes} || exit 125`)
+  if (memory !== undefined) bounds.push(`ulimit -v ${Math.max(1, Math.floor(memory / 1024))} || exit 125`)
+  if (filesize !== undefined) bounds.push(`ulimit -f ${Math.floor(filesize / 512)} || exit 125`)
+  return `${bounds.join('; ')}; exec "$@"`
+}
+
+function leastOf(a: ExecutionLimits, b: ExecutionLimits): ExecutionLimits {
+  const limits: { -readonly [K in keyof ExecutionLimits]: ExecutionLimits[K] } = {
+    network: (a.network ?? false) && b.network !== false,
+  }
+  for (const name of ['memory', 'processes', 'time', 'filesize'] as const) {
+    const least = Math.min(a[name] ?? Infinity, b[name] ?? Infinity)
+    if (Number.isFinite(least)) limits[name] = Math.max(1, Math.floor(least))
+  }
+  return limits
+}
+
+/** Where the caller's path lies on this host. Throws CosmosError EINVAL. */
+function hostPath(cwd: string, lent: readonly LentDirectory[]): string {
+  const found = lent.find(({ at }) => isWithin(cwd, at))
+  if (!found || cwd.split('/').some((name) => name === '..' || name === '.'))
+    throw new CosmosError('EINVAL', readable(cwd), 'is not in a directory that was lent', '--lend it')
+  return found.opened.resolved + cwd.slice(found.at.length)
+}
+
+async function openNamed(path: string, opened: OpenedPath[]): Promise<OpenedPath> {
+  try {
+    const found = await openPath(path)
+    opened.push(found)
+    return found
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code ?? 'EIO'
+    throw new CosmosError(
+      code,
+      readable(path),
+      code === 'ENOENT' ? 'not found' : `cannot be opened (${code})`,
+    )
+  }
+}
+
+async function checkExecutable({ handle, resolved }: OpenedPath): Promise<void> {
+  const found = await handle.stat()
+  if (found.isFile() && (found.mode & 0o111) !== 0) return
+  throw new CosmosError('EACCES', readable(resolved), 'is nothing that can be run')
+}
