@@ -130,7 +130,7 @@ export interface ResolvedPath {
 export function splitPath(path: string): ResolvedPath {
   const [first, ...others] = path.split('/')
   const names = others.filter((name) => name !== '')
-  if ((first !== '' && first !== '.cosm') || names.includes('.') || names.includes('..'))
+  if (path === '' || (first !== '' && first !== '.cosm') || names.includes('.') || names.includes('..'))
     throw new CosmosError('EINVAL', readable(path), 'is no resolved path')
   return { root: first === '' ? '/' : '.cosm', names }
 }

@@ -1,4 +1,4 @@
-import { closeSync, readdirSync, readFileSync } from 'node:fs'
+import { closeSync, fchownSync, readdirSync, readFileSync } from 'node:fs'
 import { Socket } from 'node:net'
 import { constants } from 'node:os'
 import type { Readable, Writable } from 'node:stream'
@@ -56,8 +56,8 @@ export class ProgramStreams {
   readonly #outputs: readonly Readable[]
   #complaint = Buffer.alloc(0)
 
-  /** Throws CosmosError. */
-  constructor(pty?: Pty) {
+  /** `owner` may open the pipes again, as /dev/stdin and its like. Throws CosmosError. */
+  constructor(pty: Pty | undefined, owner: { readonly uid: number; readonly gid: number } | undefined) {
     this.#pty = pty
     if (pty) {
       this.ends = { stdin: pty.slave, stdout: pty.slave, stderr: pty.slave }
@@ -66,6 +66,7 @@ export class ProgramStreams {
       return
     }
     const pipes = [openPipe(), openPipe(), openPipe()] as const
+    if (owner) for (const { read } of pipes) fchownSync(read, owner.uid, owner.gid)
     this.ends = { stdin: pipes[0].read, stdout: pipes[1].write, stderr: pipes[2].write }
     this.#stdin = new Socket({ fd: pipes[0].write, readable: false, writable: true })
     this.#outputs = [pipes[1], pipes[2]].map(

@@ -319,7 +319,7 @@ interface Prepared {
   readonly owned: readonly number[]
   /** Where bwrap tells of the sandbox; closed at its end. */
   readonly status?: number
-  /** Whose a terminal has to be. */
+  /** Whose the streams have to be. */
   readonly owner?: SandboxUser
   readonly sandboxed: boolean
 }
@@ -333,7 +333,7 @@ function launch(
 ): PeerRun {
   const since = performance.now()
   const pty = terminal && Pty.open(terminal, prepared.owner)
-  const own = new ProgramStreams(pty)
+  const own = new ProgramStreams(pty, prepared.owner)
   const { stdin, stdout, stderr } = own.ends
   // In a sandbox the program makes the terminal its own: bwrap may not have it.
   const takesTerminal = pty !== undefined && !prepared.sandboxed
