@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { createReadStream } from 'node:fs'
+import { type BigIntStats, createReadStream } from 'node:fs'
 import { appendFile, chmod, mkdir, rename, stat } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { pathBytes, readable } from '../frame/paths.ts'
@@ -157,15 +157,14 @@ function cut(text: string): string {
 /** Digests that are kept. */
 const MAX_DIGESTS = 1000
 
+/** What a file is, as long as nobody changes it. */
+export function identityOf({ dev, ino, size, mtimeNs, ctimeNs }: BigIntStats): string {
+  return [dev, ino, size, mtimeNs, ctimeNs].join(' ')
+}
+
 /** SHA-256 of files, told once as long as a file is the same by device, inode, size and times. */
 export class Digests {
   readonly #known = new Map<string, string>()
-
-  /** What the file is now; to be asked before it is run. */
-  async identity(path: string): Promise<string> {
-    const { dev, ino, size, mtimeNs, ctimeNs } = await stat(pathBytes(path), { bigint: true })
-    return [dev, ino, size, mtimeNs, ctimeNs].join(' ')
-  }
 
   /** The digest of the file that had this identity; why not where it has another by now or cannot be read. */
   async digest(path: string, identity: string): Promise<string> {
@@ -174,7 +173,7 @@ export class Digests {
     try {
       const hash = createHash('sha256')
       for await (const chunk of createReadStream(pathBytes(path))) hash.update(chunk as Buffer)
-      if ((await this.identity(path)) !== identity) return 'changed meanwhile'
+      if (identityOf(await stat(pathBytes(path), { bigint: true })) !== identity) return 'changed meanwhile'
       const digest = hash.digest('hex')
       if (this.#known.size >= MAX_DIGESTS) this.#known.clear()
       this.#known.set(identity, digest)

@@ -1,7 +1,7 @@
 import { closeSync } from 'node:fs'
 import { CosmosError } from '../errors.ts'
 import { readable } from '../frame/paths.ts'
-import { type AuditLog, Digests } from './audit.ts'
+import { type AuditLog, Digests, identityOf } from './audit.ts'
 import { bareBase, environmentFor, SANDBOX_BASE } from './environment.ts'
 import type { ExecutionGrant, ExecutionLimits, Grants, Visitor } from './grants.ts'
 import { Pty, type WindowSize } from './pty.ts'
@@ -138,7 +138,7 @@ export class PeerPrograms {
       this.#options.audit.refused({ visitor: visitor.id, operation: 'exec', path: request.program, why })
       throw error
     } finally {
-      await Promise.all(opened.map(closePath))
+      for (const each of opened) closePath(each)
     }
   }
 
@@ -163,17 +163,18 @@ export class PeerPrograms {
     streams: PeerStreams,
     opened: OpenedPath[],
   ): Promise<PeerRun> {
-    const program = await openNamed(request.program, opened)
+    const { secrets } = this.#options
+    const program = await openNamed(request.program, secrets, opened)
     const path = program.resolved
     const grant = this.#grantFor(grants, request, path)
     if ((this.#runs.get(visitor.id)?.size ?? 0) >= MAX_RUNS)
       throw new CosmosError('EAGAIN', visitor.name ?? visitor.id, `runs ${MAX_RUNS} programs here already`)
-    await checkExecutable(program)
+    checkExecutable(program)
     const lent: LentDirectory[] = []
     for (const { host, at, writable } of request.lent) {
-      const found = await openNamed(host, opened)
+      const found = await openNamed(host, secrets, opened)
       // Its links would be followed on this host.
-      if (found.resolved !== host || !found.isDirectory)
+      if (found.resolved !== host || !found.stat.isDirectory())
         throw new CosmosError(
           'EACCES',
           readable(at),
@@ -182,7 +183,7 @@ export class PeerPrograms {
       lent.push({ opened: found, at, writable })
     }
     const limits = leastOf(grant.limits, request.limits ?? {})
-    const identity = await this.#digests.identity(path)
+    const identity = identityOf(program.stat)
     const prepared = grant.bare
       ? this.#bare(request, path, lent, limits)
       : await this.#sandboxed(grants, request, program, lent, limits, opened)
@@ -248,7 +249,7 @@ export class PeerPrograms {
     const etc = await this.#etc.descriptor(network)
     const status = openPipe()
     // Above all that is handed over: a number in the child may not be that of a descriptor still to be placed.
-    const first = 1 + Math.max(etc, status.write, ...opened.map(({ handle }) => handle.fd))
+    const first = 1 + Math.max(etc, status.write, ...opened.map(({ fd }) => fd))
     const sandbox = sandboxOptions(
       {
         ...{
@@ -436,9 +437,9 @@ function hostPath(cwd: string, lent: readonly LentDirectory[]): string {
   return found.opened.resolved + cwd.slice(found.at.length)
 }
 
-async function openNamed(path: string, opened: OpenedPath[]): Promise<OpenedPath> {
+async function openNamed(path: string, mounts: readonly string[], opened: OpenedPath[]): Promise<OpenedPath> {
   try {
-    const found = await openPath(path)
+    const found = await openPath(path, mounts)
     opened.push(found)
     return found
   } catch (error) {
@@ -451,8 +452,7 @@ async function openNamed(path: string, opened: OpenedPath[]): Promise<OpenedPath
   }
 }
 
-async function checkExecutable({ handle, resolved }: OpenedPath): Promise<void> {
-  const found = await handle.stat()
-  if (found.isFile() && (found.mode & 0o111) !== 0) return
+function checkExecutable({ stat, resolved }: OpenedPath): void {
+  if (stat.isFile() && (stat.mode & 0o111n) !== 0n) return
   throw new CosmosError('EACCES', readable(resolved), 'is nothing that can be run')
 }

@@ -1,5 +1,5 @@
-import { closeSync, constants, openSync } from 'node:fs'
-import { cp, lstat, mkdir, readdir, rename, rm, stat, writeFile } from 'node:fs/promises'
+import { closeSync, constants, openSync, statSync } from 'node:fs'
+import { cp, lstat, mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { O_PATH } from '../os/constants.ts'
 
@@ -60,7 +60,7 @@ export class SandboxEtc {
   /** The directory, as a descriptor that stays this object's. Throws an error of the file system. */
   async descriptor(network: boolean): Promise<number> {
     const name = network ? 'etc-network' : 'etc'
-    const state = await stateOfHost()
+    const state = stateOfHost()
     const made = this.#made.get(name)
     if (made?.state === state) return made.fd
     const before = made?.fd
@@ -101,16 +101,8 @@ export class SandboxEtc {
   }
 }
 
-async function stateOfHost(): Promise<string> {
-  const times = await Promise.all(
-    TELLING.map((path) =>
-      stat(path).then(
-        ({ mtimeMs }) => mtimeMs,
-        () => 0,
-      ),
-    ),
-  )
-  return times.join(' ')
+function stateOfHost(): string {
+  return TELLING.map((path) => statSync(path, { throwIfNoEntry: false })?.mtimeMs).join(' ')
 }
 
 async function copy(name: string, to: string): Promise<void> {

@@ -109,10 +109,10 @@ export function sandboxOptions(plan: SandboxPlan, first: number): SandboxOptions
     ...shown.flatMap((each) => shownOptions(each, numbered)),
   ]
   for (const { opened, at, writable } of [...lent].sort((a, b) => a.at.length - b.at.length))
-    options.push(writable ? '--bind-fd' : '--ro-bind-fd', numbered(opened.handle.fd), at)
+    options.push(writable ? '--bind-fd' : '--ro-bind-fd', numbered(opened.fd), at)
   const visible = (path: string) => isVisible(path, shown, lent)
   const { resolved } = program.opened
-  if (!visible(resolved)) options.push('--ro-bind-fd', numbered(program.opened.handle.fd), resolved)
+  if (!visible(resolved)) options.push('--ro-bind-fd', numbered(program.opened.fd), resolved)
   // A name that is a link stays one: some programs go by theirs.
   let name = program.path
   if (name !== resolved && !visible(name)) {
@@ -145,9 +145,8 @@ function memoryDirectory(path: string, size: number): string[] {
 function shownOptions({ path, as, opened }: ShownPath, numbered: (fd: number) => string): string[] {
   // A device is of no use where devices are off, and there is no read-only one.
   if (path.startsWith('/dev/')) return as === 'write' ? ['--dev-bind', path, path] : []
-  if (as !== 'hidden')
-    return [as === 'write' ? '--bind-fd' : '--ro-bind-fd', numbered(opened.handle.fd), path]
-  return opened.isDirectory
+  if (as !== 'hidden') return [as === 'write' ? '--bind-fd' : '--ro-bind-fd', numbered(opened.fd), path]
+  return opened.stat.isDirectory()
     ? ['--perms', '0555', '--size', '4096', '--tmpfs', path, '--remount-ro', path]
     : ['--ro-bind', '/dev/null', path]
 }

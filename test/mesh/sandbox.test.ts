@@ -16,7 +16,7 @@ import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { Grants, parseGrant } from '../../src/mesh/grants.ts'
 import { sandboxUser } from '../../src/mesh/sandbox.ts'
-import { openPath, shownPaths } from '../../src/mesh/sandbox-paths.ts'
+import { closePath, openPath, shownPaths } from '../../src/mesh/sandbox-paths.ts'
 import { run as runProgram } from '../support/run.ts'
 import { within } from '../support/wait.ts'
 import { PEER, PeerHost, whyNoBubblewrap } from './peer-programs.ts'
@@ -158,14 +158,14 @@ describe.skipIf(skip)(`in a sandbox${skip ? ` (${skip})` : ''}`, () => {
 
     test('a directory that becomes a link after it was looked at is the one that was looked at', async () => {
       const swapped = directory('swapped', 'looked at')
-      const opened = await openPath(swapped)
+      const opened = await openPath(swapped, [])
       renameSync(swapped, `${swapped}.away`)
       symlinkSync(directory('target'), swapped)
       try {
         expect(opened.resolved).toBe(swapped)
-        expect(readFileSync(`/proc/self/fd/${opened.handle.fd}/file`, 'utf8')).toBe('looked at')
+        expect(readFileSync(`/proc/self/fd/${opened.fd}/file`, 'utf8')).toBe('looked at')
       } finally {
-        await opened.handle.close()
+        closePath(opened)
         rmSync(swapped)
       }
       const shown = await shownPaths(new Grants([parseGrant(`read:${swapped}`)], PEER), [])
