@@ -52,8 +52,8 @@ export class PeerHost {
   readonly programs: PeerPrograms
   readonly failures: unknown[] = []
 
-  constructor() {
-    this.base = realpathSync(mkdtempSync(join(tmpdir(), 'cosmos-peer-')))
+  constructor(base = mkdtempSync(join(tmpdir(), 'cosmos-peer-'))) {
+    this.base = realpathSync(base)
     chmodSync(this.base, 0o755)
     this.secret = join(this.base, 'state')
     mkdirSync(this.secret)

@@ -1,9 +1,10 @@
 // Attacks from inside the sandbox, with real bubblewrap: each must fail, and leave nothing.
-import { spawnSync } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import {
   chmodSync,
   existsSync,
   mkdirSync,
+  readdirSync,
   readFileSync,
   renameSync,
   rmSync,
@@ -18,7 +19,7 @@ import { Grants, parseGrant } from '../../src/mesh/grants.ts'
 import { sandboxUser } from '../../src/mesh/sandbox.ts'
 import { closePath, openPath, shownPaths } from '../../src/mesh/sandbox-paths.ts'
 import { run as runProgram } from '../support/run.ts'
-import { within } from '../support/wait.ts'
+import { waitFor, within } from '../support/wait.ts'
 import { PEER, PeerHost, whyNoBubblewrap } from './peer-programs.ts'
 
 const skip = await whyNoBubblewrap()
@@ -378,14 +379,37 @@ describe.skipIf(skip)(`in a sandbox${skip ? ` (${skip})` : ''}`, () => {
     },
   )
 
-  test.skipIf(!isRoot)("an ordinary user's daemon has the same sandbox", async () => {
-    const script = fileURLToPath(new URL('as-user.ts', import.meta.url))
+  test('a daemon that is killed takes its sandboxes along', async () => {
+    const script = fileURLToPath(new URL('one-program.ts', import.meta.url))
+    const env = { ...process.env, PEER_BASE: directory('another') }
+    const line = 'trap "" HUP; sleep 7160; sleep 7160'
+    const daemon = spawn(process.execPath, [script, line, EXEC], { env, stdio: 'ignore' })
+    const sleepers = () =>
+      readdirSync('/proc').filter((pid) => {
+        try {
+          return (
+            /^[0-9]+$/.test(pid) && readFileSync(`/proc/${pid}/cmdline`, 'latin1').startsWith('sleep\x007160')
+          )
+        } catch {
+          return false
+        }
+      })
+    try {
+      await waitFor('the program', () => sleepers().length === 1)
+    } finally {
+      daemon.kill('SIGKILL')
+    }
+    await waitFor('nothing to be left', () => sleepers().length === 0)
+  })
+
+  test.skipIf(!isRoot)("an ordinary user's daemon has the same sandbox", async ({ skip: leaveOut }) => {
+    const script = fileURLToPath(new URL('one-program.ts', import.meta.url))
     const readable = spawnSync(
       '/bin/sh',
       ['-c', 'test -r "$1" && test -x "$2"', 'sh', script, process.execPath],
       { uid: 65_534, gid: 65_534 },
     )
-    if (readable.status !== 0) return
+    if (readable.status !== 0) leaveOut('another user cannot read this checkout')
     const attack =
       'id -u; cat "$1/state/key" /etc/shadow /root/.profile; ls -A /; kill -9 1; cat </dev/tcp/127.0.0.1/22; grep CapEff /proc/self/status; exit 4'
     const left = await runProgram(process.execPath, [script, attack, EXEC], {
