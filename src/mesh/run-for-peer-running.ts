@@ -103,7 +103,7 @@ export class ProgramStreams {
     stdin.on('end', () => stream.write(END_OF_INPUT))
     stdin.pipe(stream, { end: false })
     // The last one who has the program's end has gone: EIO is the end.
-    stream.on('error', () => stream.push(null))
+    stream.on('error', () => {})
     await new Promise<void>((resolve) => {
       stream.on('data', (chunk: Buffer) => {
         if (!stdout.write(chunk)) stream.pause()

@@ -75,7 +75,7 @@ export interface PeerRun {
   readonly refusedEnvironment: readonly string[]
   /** Resolves once: when the program has ended, and, unless it was cancelled, its output was taken. Never rejects. */
   readonly result: Promise<PeerResult>
-  /** Sends a signal (signal(7)) to the program's process group. */
+  /** Sends a signal to the program's process group; a number that is none is ignored. */
   signal(signal: number): void
   resize(window: WindowSize): void
   /** Nobody waits for it any more: it is told to end, and killed with all it has started a second later. */
@@ -101,6 +101,9 @@ const MAX_RUNS = 128
 const DEFAULT_PROCESSES = 512
 const TEMPORARY_BYTES = 1024 * 1024 * 1024
 const MAX_OPEN_FILES = 1024
+
+/** signal(7) */
+const MAX_SIGNAL = 64
 
 /** How the VM is called that runs them. */
 const VM = 'hostexec'
@@ -163,6 +166,7 @@ export class PeerPrograms {
     streams: PeerStreams,
     opened: OpenedPath[],
   ): Promise<PeerRun> {
+    checkTexts(request)
     const { secrets } = this.#options
     const program = await openNamed(request.program, secrets, opened)
     const path = program.resolved
@@ -185,7 +189,7 @@ export class PeerPrograms {
     const limits = leastOf(grant.limits, request.limits ?? {})
     const identity = identityOf(program.stat)
     const prepared = grant.bare
-      ? this.#bare(request, path, lent, limits)
+      ? this.#bare(request, lent, limits)
       : await this.#sandboxed(grants, request, program, lent, limits, opened)
     const run = launch(request, streams, prepared, limits, path)
     this.#follow(visitor, run, identity)
@@ -206,7 +210,6 @@ export class PeerPrograms {
   /** A program without a sandbox: as the daemon's user. */
   #bare(
     { program, argv, env, cwd }: PeerRequest,
-    path: string,
     lent: readonly LentDirectory[],
     limits: ExecutionLimits,
   ): Prepared {
@@ -216,10 +219,9 @@ export class PeerPrograms {
     const shell = shellFor(limits, undefined)
     // The daemon's own mount is entered by the child: the daemon would wait for itself.
     const script = `cd -- "$1" || exit 126; shift; ${shell}`
-    const name = program.startsWith('/') ? program : path
     return {
       file: '/bin/sh',
-      argv: ['sh', '-c', script, 'sh', directory, name, ...argv.slice(1)],
+      argv: ['sh', '-c', script, 'sh', directory, program, ...argv.slice(1)],
       environment,
       refused,
       descriptors: [],
@@ -380,7 +382,9 @@ function launch(
   return {
     ...{ pid, path, vm: VM, sandboxed: prepared.sandboxed, refusedEnvironment: prepared.refused },
     result: result(),
-    signal: (signal) => processes.signal(signal),
+    signal: (signal) => {
+      if (Number.isInteger(signal) && signal > 0 && signal <= MAX_SIGNAL) processes.signal(signal)
+    },
     resize: (window) => own.resize(window),
     cancel: () => {
       processes.end('cancelled')
@@ -435,6 +439,17 @@ function hostPath(cwd: string, lent: readonly LentDirectory[]): string {
   if (!found || cwd.split('/').some((name) => name === '..' || name === '.'))
     throw new CosmosError('EINVAL', readable(cwd), 'is not in a directory that was lent', '--lend it')
   return found.opened.resolved + cwd.slice(found.at.length)
+}
+
+/** A NUL would end a text early, and begin another option of the sandbox. Throws CosmosError EINVAL. */
+function checkTexts({ program, argv, cwd = '', lent }: PeerRequest): void {
+  const texts = [program, ...argv, cwd, ...lent.flatMap(({ host, at }) => [host, at])]
+  if (!program.startsWith('/') || texts.some((text) => text.includes('\0')))
+    throw new CosmosError(
+      'EINVAL',
+      readable(program),
+      'is no absolute path, or has a NUL byte in what belongs to it',
+    )
 }
 
 async function openNamed(path: string, mounts: readonly string[], opened: OpenedPath[]): Promise<OpenedPath> {
