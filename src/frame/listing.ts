@@ -235,6 +235,8 @@ export class Listings {
       if (this.#lists.size > LISTS) this.#lists.delete(this.#lists.keys().next().value as NodeId)
     }
     const isRemote = core.frames.kind(node) === REMOTE
+    const asks = (name: string) =>
+      isRemote || (node === ROOT_NODE && core.remotes.roots.has(name) && !name.endsWith(':'))
     const counted = plus && core.frames.kind(node) !== PROPERTIES
     for (let index = firstAfter(list, cookie); index < list.length; index++) {
       const { name: text, type, cookie: next } = list[index]!
@@ -242,7 +244,7 @@ export class Listings {
       core.entryNode = 0
       let found = false
       // What a source would have to be asked for is not: a name is all that is told.
-      if (counted && next >= FIRST_HASH && (!isRemote || core.remotes.isKnown(node, text))) {
+      if (counted && next >= FIRST_HASH && (!asks(text) || core.remotes.isKnown(node, text))) {
         found = lookup(core, node, name) === 0
         // What went meanwhile is not told.
         if (!found) continue
