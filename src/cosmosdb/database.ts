@@ -38,6 +38,10 @@ CREATE TABLE IF NOT EXISTS copied (
 CREATE TABLE IF NOT EXISTS peer (
   id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, addresses TEXT NOT NULL, since INTEGER NOT NULL,
   grants TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS production (
+  key TEXT PRIMARY KEY, instruction BLOB NOT NULL, input BLOB NOT NULL, generation TEXT NOT NULL, made_at INTEGER NOT NULL,
+  milliseconds INTEGER NOT NULL, size INTEGER NOT NULL) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS production_age ON production (made_at);
 `
 
 type BetterSqlite = new (file: string) => Database

@@ -3,6 +3,7 @@ import { thisHost } from '../cef/host.ts'
 import { launcherLine } from '../cef/launcher.ts'
 import { openDatabase } from '../cosmosdb/database.ts'
 import { LayersStore } from '../cosmosdb/layers-store.ts'
+import { ProductionsStore } from '../cosmosdb/productions-store.ts'
 import { Keep } from '../frame/keep.ts'
 import type { ProductionRequest } from '../frame/production/request.ts'
 import { mapStateMemory, type StateMemory } from '../frame/state-memory.ts'
@@ -37,11 +38,12 @@ export function buildTree(
     new Map([['cosmos', places.program]]),
     places.mount,
   )
+  const database = openDatabase(places.database)
   const vms = new VmDefinitions([places.home, '/.cosm', places.shipped, places.state])
   const tree = new AccessTree({
     memory,
     keep: new Keep(KEEP_SEND_FD, KEEP_RECEIVE_FD),
-    store: new LayersStore(openDatabase(places.database)),
+    store: new LayersStore(database),
     places: {
       home: places.home,
       root: places.root,
@@ -53,6 +55,7 @@ export function buildTree(
     },
     productions: {
       store: places.store,
+      records: new ProductionsStore(database),
       log: logToStandardError,
       fudge: places.fudge,
       layers: [places.home, '/.cosm', places.shipped],

@@ -17,6 +17,7 @@ import type {
   ListenResult,
   LookupResult,
   ObituaryResult,
+  ProduceResult,
   ReloadResult,
   RunDetails,
   RunReport,
@@ -38,6 +39,8 @@ export interface ControlHandlers {
   list(args: PathArguments, context: RequestContext): AsyncIterable<ListEntry[]>
   read(args: PathArguments, context: RequestContext): AsyncIterable<Uint8Array>
   lookup(args: LookupArguments, context: RequestContext): Promise<LookupResult>
+  /** Makes what a path stands for anew, whatever was kept. EINVAL for what is made of nothing, EIO where it fails. */
+  produce(args: PathArguments, context: RequestContext): Promise<ProduceResult>
   bind(args: BindArguments, context: RequestContext): Promise<BindResult>
   unbind(args: PathArguments, context: RequestContext): Promise<BindResult>
   binds(args: NoArguments, context: RequestContext): Promise<BindEntry[]>
@@ -159,6 +162,7 @@ export interface WireArguments {
   lookup: { path: WireText; cwd: WireText; trace?: boolean }
   bind: { kind: BindKind; urls: WireText[]; path: WireText; cwd: WireText }
   unbind: { path: WireText; cwd: WireText }
+  produce: { path: WireText; cwd: WireText }
   binds: NoArguments
   launch: { path: WireText; cwd: WireText; options?: string; argv?: WireText[]; env?: WireText[] }
   ran: { run: string; exit: RunExit }
@@ -203,6 +207,7 @@ export const OPERATIONS: { readonly [O in OperationName]: OperationRow } = {
   list: { repeatable: true, stream: true },
   read: { repeatable: true, stream: true },
   lookup: { repeatable: true, stream: false },
+  produce: { repeatable: false, stream: false },
   bind: { repeatable: false, stream: false },
   unbind: { repeatable: false, stream: false },
   binds: { repeatable: true, stream: false },
@@ -251,6 +256,7 @@ export function dispatch(
     case 'inspect':
     case 'list':
     case 'read':
+    case 'produce':
     case 'unbind':
     case 'dlopen':
     case 'accepts':

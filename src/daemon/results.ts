@@ -149,6 +149,14 @@ export interface InspectResult extends NodeAttributes {
   /** The node's other properties. */
   properties: Record<string, string>
 }
+/** What was made anew. */
+export interface ProduceResult {
+  path: WireText
+  /** The production instruction, in one line. */
+  instruction: string
+  /** What each step made: bytes of a file, entries of a directory. */
+  steps: { instruction: string; size: number; milliseconds: number }[]
+}
 interface LayerInfo {
   path: WireText
   /** `directory`, `programs`, … */

@@ -1,7 +1,9 @@
 import { close, read as readFile } from 'node:fs'
+import { rm } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { toWire } from '../form/wire.ts'
+import { pathBytes } from '../frame/paths.ts'
 import type { NodeDescription, Place } from '../frame/queries.ts'
 import { S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFSOCK } from '../os/constants.ts'
 import type { Sources } from '../source/sources.ts'
@@ -20,7 +22,7 @@ const TELL_PATIENCE_MS = 1000
 /** The control socket's operations that the tree answers. */
 export type TreeHandlers = Pick<
   ControlHandlers,
-  'inspect' | 'which' | 'list' | 'read' | 'lookup' | 'bind' | 'unbind' | 'binds'
+  'inspect' | 'which' | 'list' | 'read' | 'lookup' | 'produce' | 'bind' | 'unbind' | 'binds'
 >
 
 /** Handlers over the tree thread and the sources; `mount` is the tree's mount point, one character a byte. */
@@ -84,6 +86,14 @@ export function treeHandlers(tree: TreeAsker, sources: Sources, mount: string): 
     async lookup(args) {
       const found = await tree.ask('lookUp', place(args))
       return { path: toWire(found.path), kind: typeOf(found.mode), stages: args.trace ? found.stages : [] }
+    },
+    async produce(args) {
+      const at = place(args)
+      const dropped = await tree.ask('dropMade', at)
+      await Promise.all(dropped.map((path) => rm(pathBytes(path), { recursive: true, force: true })))
+      const made = await tree.ask('madeAnew', at)
+      await untilTold(tree)
+      return { ...made, path: toWire(made.path), steps: [...made.steps] }
     },
     async bind(args) {
       const bound = await tree.ask('bind', place(args), args.kind, args.urls)

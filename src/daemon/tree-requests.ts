@@ -1,5 +1,6 @@
 import type { TreeCore } from '../frame/core.ts'
 import { accepts, library, route, vms, type Wanted } from '../frame/execution.ts'
+import { type Anew, dropMade, madeAnew } from '../frame/produce-anew.ts'
 import type { ProductionEnd, ProductionRequest } from '../frame/production/request.ts'
 import {
   bind,
@@ -31,6 +32,9 @@ export interface TreeRequests {
   vms(): ReturnType<typeof vms>
   library(place: Place): ReturnType<typeof library>
   frames(): number
+  /** Drops what was made for a path; host paths that are to be removed. */
+  dropMade(place: Place): string[]
+  madeAnew(place: Place): Anew
   /** A process has begun to make something. */
   producing(key: string, pid: number): void
   produced(key: string, end: ProductionEnd): void
@@ -88,6 +92,8 @@ export function answerTreeRequests(core: TreeCore): TreeRequests {
     vms: () => vms(core),
     library: (place) => library(core, place),
     frames: () => core.frames.live,
+    dropMade: (place) => dropMade(core, place),
+    madeAnew: (place) => madeAnew(core, place),
     producing: (key, pid) => core.productions.begun(key, pid),
     produced: (key, end) => core.productions.ended(key, end),
     isAbandoned: (key) => core.productions.isAbandoned(key),

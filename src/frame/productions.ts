@@ -1,4 +1,5 @@
-import { lstatSync, utimesSync } from 'node:fs'
+import { existsSync, lstatSync, renameSync, utimesSync } from 'node:fs'
+import type { ProductionRecord, ProductionsStore } from '../cosmosdb/productions-store.ts'
 import { suffixReader } from '../lookup/fudge/modifiers.ts'
 import { canPeel } from '../lookup/fudge/peel.ts'
 import { reread } from '../lookup/fudge/resolve.ts'
@@ -36,10 +37,26 @@ export type Production =
 export interface ProductionsParts extends VocabularyParts {
   /** A directory; one character a byte. */
   readonly store: string
+  /** How what is there was made. */
+  readonly records: ProductionsStore
   /** Has something made; `ended` is called with its key then. Undefined: nothing is. */
   readonly produce: ((request: ProductionRequest) => void) | undefined
   /** Who waited was interrupted: after a moment `isAbandoned` says whether nobody has come instead. */
   readonly abandoned: (key: string) => void
+}
+
+/** A step on the way to what a name stands for: how its result was made, where that is known. */
+export interface MadeStep {
+  readonly instruction: string
+  readonly record: ProductionRecord | undefined
+}
+
+/** A production that is under way. */
+interface Pending {
+  readonly base: Base
+  readonly step: Step
+  readonly input: string
+  readonly generation: string
 }
 
 /** The file that something is made from. */
@@ -74,7 +91,7 @@ export class Productions {
   readonly #parts: ProductionsParts
   readonly #vocabulary: Vocabulary
   readonly #failed = new Map<string, { why: string; at: number }>()
-  readonly #pending = new Map<string, Base>()
+  readonly #pending = new Map<string, Pending>()
   readonly #abandoned = new Set<string>()
   readonly #makers = new Makers()
   /** Keys whose production has ended, and whose lookups go on. */
@@ -110,11 +127,71 @@ export class Productions {
     return made?.state === 'made' ? made.path : undefined
   }
 
-  /** The production instruction of a name, for people; undefined for nothing. */
+  /**
+   * The production instruction of a name, for people: what it is, its input with its generation, and when each step
+   * was made. Lines; undefined for nothing.
+   */
   describe(parent: NodeId, name: string): string | undefined {
-    const read = this.#read(parent, name)
-    if (read === 'waiting') return undefined
-    return read && [...read.steps.map(describeStep).reverse(), `source ${read.base.path}`].join(' of ')
+    const read = this.#readNow(parent, name)
+    if (!read) return undefined
+    const { base, steps } = read
+    const made = this.#steps(base, steps).flatMap(({ instruction, record }) =>
+      record ? [`made ${describeRecord(record)}: ${instruction}`] : [],
+    )
+    return [
+      [...steps.map(describeStep).reverse(), `source ${base.path}`].join(' of '),
+      `input ${base.path}, generation ${base.identity}`,
+      ...made,
+    ].join('\n')
+  }
+
+  /** How a name is made, step by step; undefined for nothing. */
+  stepsOf(parent: NodeId, name: string): MadeStep[] | undefined {
+    const read = this.#readNow(parent, name)
+    return read && this.#steps(read.base, read.steps)
+  }
+
+  /**
+   * Drops what was made for a name, and what failed: it is made anew when it is looked up. Answers host paths, where
+   * the dropped lies now, which are to be removed; undefined for a name that is not made.
+   */
+  drop(parent: NodeId, name: string): string[] | undefined {
+    const read = this.#readNow(parent, name)
+    if (!read) return undefined
+    const dropped: string[] = []
+    for (const key of this.#keys(read.base, read.steps)) {
+      this.#failed.delete(key)
+      if (this.#pending.has(key)) continue
+      this.#parts.records.remove(key)
+      for (const suffix of ['', '.index']) {
+        const place = this.#output(key) + suffix
+        if (!existsSync(pathBytes(place))) continue
+        const aside = `${place}.dropped`
+        // What was dropped a moment ago and is not removed yet gives way to a name of its own.
+        const free = existsSync(pathBytes(aside)) ? `${aside}.${process.hrtime.bigint()}` : aside
+        renameSync(pathBytes(place), pathBytes(free))
+        dropped.push(free)
+      }
+    }
+    const { invalidate } = this.#core.services
+    const bytes = makeName(name)
+    invalidate.name(parent, bytes.bytes, 0, bytes.length)
+    return dropped
+  }
+
+  #keys(base: Base, steps: readonly Step[]): string[] {
+    let identity = base.identity
+    return steps.map((step) => {
+      identity = keyOf(identity, step, this.#vocabulary.makersOf(step))
+      return identity
+    })
+  }
+
+  #steps(base: Base, steps: readonly Step[]): MadeStep[] {
+    return this.#keys(base, steps).map((key, i) => ({
+      instruction: describeStep(steps[i]!),
+      record: this.#parts.records.get(key),
+    }))
   }
 
   /** This process makes it. */
@@ -124,12 +201,18 @@ export class Productions {
 
   /** A production has ended. One that was cancelled is begun again by whoever has come to wait for it meanwhile. */
   ended(key: string, end: ProductionEnd): void {
-    const base = this.#pending.get(key)
+    const pending = this.#pending.get(key)
     this.#pending.delete(key)
     this.#abandoned.delete(key)
     this.#makers.end(key)
     if (end.state === 'failed') remember(this.#failed, key, { why: end.why, at: performance.now() })
-    else if (end.state === 'made' && base) this.#adopt(key, base)
+    else if (end.state === 'made' && pending) {
+      const { base, step, input, generation } = pending
+      const { size, milliseconds } = end
+      this.#adopt(key, base)
+      const instruction = describeStep(step)
+      this.#parts.records.put({ key, instruction, input, generation, madeAt: Date.now(), milliseconds, size })
+    }
     this.#ended.push(key)
   }
 
@@ -169,6 +252,12 @@ export class Productions {
     }
   }
 
+  /** The same for who cannot wait: undefined then. */
+  #readNow(parent: NodeId, name: string): { base: Base; steps: Step[] } | undefined {
+    const read = this.#read(parent, name)
+    return read === 'waiting' ? undefined : read
+  }
+
   #reading(parent: NodeId, name: string): { base: Base; steps: Step[] } | undefined {
     if (!this.#parts.produce) return undefined
     const kind = this.#core.frames.kind(parent)
@@ -202,7 +291,7 @@ export class Productions {
       const made = this.#isMade(key)
       if (made === undefined) {
         if (!this.#pending.has(key)) {
-          this.#pending.set(key, base)
+          this.#pending.set(key, { base, step, input, generation: identity })
           const expected = input === base.path ? base.inode : undefined
           this.#parts.produce?.({
             key,
@@ -298,6 +387,12 @@ export class Productions {
 function userDevice(device: number): number {
   const [major, minor] = [device >>> 20, device & 0xfffff]
   return ((minor & 0xff) | (major << 8) | ((minor & ~0xff) << 12)) >>> 0
+}
+
+/** When something was made, how much it is and how long it took. */
+function describeRecord({ madeAt, size, milliseconds, instruction }: ProductionRecord): string {
+  const unit = instruction.startsWith('map ') ? 'entries' : 'bytes'
+  return `${new Date(madeAt).toISOString()}, ${size} ${unit}, ${milliseconds} ms`
 }
 
 function remember<T>(map: Map<string, T>, key: string, value: T): void {

@@ -232,7 +232,7 @@ export function bind(
   urls: string[],
 ): { path: string; layers: string[] } {
   const layers = urls.map((url) => hostDirectoryOf(core, { ...place, path: url }))
-  const path = at(core, place)
+  const path = treePlace(core, place)
   if (path === '/')
     throw new CosmosError('EBUSY', '/', 'the root cannot be bound', 'bind at a directory below it')
   makeMissing(core, path)
@@ -262,7 +262,7 @@ export function bind(
 }
 
 export function unbind(core: TreeCore, place: Place): { path: string; layers: string[] } {
-  const path = at(core, place)
+  const path = treePlace(core, place)
   const known = core.store.binds().find((each) => each.path === path)
   if (!known) throw new CosmosError('ENOENT', readable(path), 'nothing is bound there', 'cosmos bind')
   core.store.removeBind(known.id)
@@ -304,11 +304,7 @@ function cosmOf(core: TreeCore, place: Place): string {
 
 /** Walks to where a question's path is; its errors name the path as it was asked. */
 export function walkTo(core: TreeCore, place: Place, follow = true): Walked {
-  const path = at(core, place)
-  // Who may ask on the control socket is this tree's own user.
-  core.request.uid = process.getuid?.() ?? 0
-  core.request.gid = process.getgid?.() ?? 0
-  core.request.pid = 0
+  const path = treePlace(core, place)
   try {
     return walk(core, path, follow, place.mount)
   } catch (error) {
@@ -318,7 +314,11 @@ export function walkTo(core: TreeCore, place: Place, follow = true): Walked {
   }
 }
 
-function at(core: TreeCore, place: Place): string {
+/** Where a question's path is in the tree. Who may ask on the control socket is the tree's own user. */
+export function treePlace(core: TreeCore, place: Place): string {
+  core.request.uid = process.getuid?.() ?? 0
+  core.request.gid = process.getgid?.() ?? 0
+  core.request.pid = 0
   return treePathOf(place.path, place.cwd, place.mount, core.hostDirectory)
 }
 

@@ -19,6 +19,8 @@ import { planOf } from './shipped.ts'
 const MAX_RESULTS = 10_000
 const MAX_BYTES = 2 * 1024 ** 3
 const PRUNE_EVERY = 64
+/** What was begun or dropped so long ago was left by a daemon that died, milliseconds. */
+const LEFT_MS = 3_600_000
 
 /** What a producer works with. */
 export interface ProducerParts {
@@ -142,7 +144,12 @@ export class Producer {
 
   /** Removes what was not used for the longest time, beyond the bounds. What is open stays, without a name. */
   async #prune(): Promise<void> {
-    const names = (await readdir(this.#parts.store)).filter((name) => /^[0-9a-f]+$/.test(name))
+    const all = await readdir(this.#parts.store)
+    const names = all.filter((name) => /^[0-9a-f]+$/.test(name))
+    for (const name of all.filter((each) => /\.(?:part|dropped)/.test(each))) {
+      const path = join(this.#parts.store, name)
+      if (Date.now() - (await lstat(path)).mtimeMs > LEFT_MS) await rm(path, { recursive: true, force: true })
+    }
     const results = await Promise.all(
       names.map(async (name) => {
         const path = join(this.#parts.store, name)
@@ -163,7 +170,8 @@ export class Producer {
 /** Bytes of a file, or of all files of a directory. */
 async function sizeOf(path: string): Promise<number> {
   const stats = await lstat(path)
-  if (!stats.isDirectory()) return stats.size
+  // A small file takes a block of the disk.
+  if (!stats.isDirectory()) return Math.max(stats.size, stats.blocks * 512)
   let size = 0
   for (const name of await readdir(path)) size += await sizeOf(join(path, name))
   return size

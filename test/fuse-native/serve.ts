@@ -4,6 +4,7 @@ import { startFuseNative } from '../../mount/fuse-native/driver.ts'
 import { thisHost } from '../../src/cef/host.ts'
 import { openDatabase } from '../../src/cosmosdb/database.ts'
 import { LayersStore } from '../../src/cosmosdb/layers-store.ts'
+import { ProductionsStore } from '../../src/cosmosdb/productions-store.ts'
 import { Keep } from '../../src/frame/keep.ts'
 import { toBytesText } from '../../src/frame/paths.ts'
 import { mapStateMemory } from '../../src/frame/state-memory.ts'
@@ -23,10 +24,11 @@ const place = (name: string): string => {
   mkdirSync(join(base, name), { recursive: true })
   return join(base, name)
 }
+const database = openDatabase(join(base, 'cosmosdb'))
 const tree = new AccessTree({
   memory: mapStateMemory(memfdCreate(cString('state').address, 0)),
   keep: new Keep(-1, -1),
-  store: new LayersStore(openDatabase(join(base, 'cosmosdb'))),
+  store: new LayersStore(database),
   places: {
     home: toBytesText(place('home')),
     root: toBytesText(place('root')),
@@ -39,6 +41,7 @@ const tree = new AccessTree({
   remotes: { roots: [], mount: '', send: undefined },
   productions: {
     store: toBytesText(place('store')),
+    records: new ProductionsStore(database),
     aliases: [],
     layers: [],
     fudge: false,

@@ -44,7 +44,7 @@ async function print(found: InspectResult): Promise<void> {
     ['frame', String(found.node)],
     ['context', shown(found.context)],
     ['dcel', found.dcel],
-    ['production', found.production],
+    ...found.production.split('\n').map((text, i) => [i === 0 ? 'production' : '', text]),
   ]
   if (found.target !== undefined) rows.splice(1, 0, ['target', shown(found.target)])
   for (const [i, layer] of found.layers.entries())
