@@ -12,6 +12,7 @@ import {
 } from '../source/stacks.ts'
 import { ROOT_NODE, type TreeCore } from './core.ts'
 import { ANCHOR, BACKED } from './frames.ts'
+import { hashText } from './inode-number.ts'
 import type { Name, NodeId } from './operations.ts'
 import { makeName, nameText } from './paths.ts'
 
@@ -21,6 +22,8 @@ export class Anchors {
   readonly #stacks = new Map<NodeId, Stack>()
   /** Anchors by what they are the root of. */
   readonly #anchors = new Map<string, NodeId>([['root', ROOT_NODE]])
+  /** The other way round. */
+  readonly #keys = new Map<NodeId, string>()
   /** Frames that have a place but no backing inode, by parent and name. */
   readonly #named = new Map<string, NodeId>()
   /** Lasting binds by the identity of their local directory. */
@@ -62,12 +65,16 @@ export class Anchors {
     const bytes = makeName(name)
     frames.place(slot, parent, bytes.bytes, 0, bytes.length)
     this.#anchors.set(key, slot)
+    this.#keys.set(slot, key)
     return slot
   }
 
-  /** The anchor of a directory that was made: what was made may be another by now. */
+  /**
+   * The anchor of a directory that was made. What is made of another input is another anchor: the kernel forgets what
+   * it knows of the former's entries.
+   */
   produced(parent: NodeId, name: string, path: string): NodeId {
-    const slot = this.anchor(ANCHOR_PRODUCED, parent, name)
+    const slot = this.anchor(ANCHOR_PRODUCED, parent, name, hashText(path))
     if (slot === 0 || this.stack(slot).layers[0]?.path === path) return slot
     this.#stacks.delete(slot)
     this.#core.descriptors.drop(slot)
@@ -115,8 +122,11 @@ export class Anchors {
   inherit(slot: NodeId): void {
     const { frames } = this.#core
     const kind = frames.kind(slot)
-    if (kind === ANCHOR) this.#anchors.set(this.#keyOf(slot), slot)
-    else if (kind !== BACKED) this.#named.set(`${frames.parent(slot)}/${frames.nameText(slot)}`, slot)
+    if (kind === ANCHOR) {
+      const key = this.#keyOf(slot)
+      this.#anchors.set(key, slot)
+      this.#keys.set(slot, key)
+    } else if (kind !== BACKED) this.#named.set(`${frames.parent(slot)}/${frames.nameText(slot)}`, slot)
   }
 
   /** A frame is about to be freed. */
@@ -124,7 +134,8 @@ export class Anchors {
     const { frames } = this.#core
     const kind = frames.kind(slot)
     if (kind === ANCHOR) {
-      this.#anchors.delete(this.#keyOf(slot))
+      this.#anchors.delete(this.#keys.get(slot) ?? '')
+      this.#keys.delete(slot)
       this.#stacks.delete(slot)
     } else if (kind !== BACKED) {
       const place = `${frames.parent(slot)}/${frames.nameText(slot)}`
@@ -175,6 +186,6 @@ export class Anchors {
 }
 
 function anchorKey(type: AnchorType, parent: NodeId, bind: number, name: string): string {
-  if (type === ANCHOR_PRODUCED) return `produced/${parent}/${name}`
+  if (type === ANCHOR_PRODUCED) return `produced/${parent}/${name}/${bind}`
   return type === ANCHOR_BIND ? `bind/${bind}` : type === ANCHOR_ROOT ? 'root' : `${type}/${parent}/${name}`
 }

@@ -147,6 +147,7 @@ function lookupProduced(core: TreeCore, parent: NodeId, name: Name, production: 
     if (slot === 0) return -ENOMEM
     const result = answerAnchor(core, slot, parent)
     core.validity.entry = SHORT
+    core.productions.noteShown(parent, nameText(name), slot)
     return result
   }
   const slot = core.anchors.named(PRODUCED, parent, name, S_IFREG)
@@ -156,6 +157,7 @@ function lookupProduced(core: TreeCore, parent: NodeId, name: Name, production: 
   core.frames.setLookups(slot, core.frames.lookups(slot) + 1)
   core.entryNode = slot
   core.validity.entry = SHORT
+  core.productions.noteShown(parent, nameText(name), slot)
   return 0
 }
 

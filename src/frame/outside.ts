@@ -48,6 +48,7 @@ export class OutsideChanges implements WatchListener {
 
   /** WatchListener: something happened to a name in a watched directory. */
   changed(slot: NodeId, mask: number, name: Name): void {
+    this.#core.productions.shown.changed(slot, name)
     const own = this.#ownChange
     if (
       (mask & own.mask) !== 0 &&

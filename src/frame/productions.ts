@@ -14,6 +14,7 @@ import { type NodeId, PENDING } from './operations.ts'
 import { makeName, pathBytes } from './paths.ts'
 import { Makers } from './production/makers.ts'
 import type { ProductionEnd, ProductionRequest } from './production/request.ts'
+import { ShownProductions } from './production/shown.ts'
 import { Vocabulary, type VocabularyParts, WAITING } from './production/vocabulary.ts'
 import { sourcePathOf, urlOf } from './remote/path.ts'
 import { emptyAttributes } from './statx.ts'
@@ -61,6 +62,7 @@ interface Pending {
 
 /** The file that something is made from. */
 interface Base {
+  readonly name: string
   readonly path: string
   /** It is fetched from there. */
   readonly source?: SourcePath
@@ -94,6 +96,7 @@ export class Productions {
   readonly #pending = new Map<string, Pending>()
   readonly #abandoned = new Set<string>()
   readonly #makers = new Makers()
+  readonly shown: ShownProductions
   /** Keys whose production has ended, and whose lookups go on. */
   readonly #ended: string[] = []
   readonly #attributes = emptyAttributes()
@@ -102,6 +105,7 @@ export class Productions {
     this.#core = core
     this.#parts = parts
     this.#vocabulary = new Vocabulary(core, parts)
+    this.shown = new ShownProductions(core)
   }
 
   /** Whether a name could stand for something, were there a file that it is made from. */
@@ -117,6 +121,12 @@ export class Productions {
     const read = this.#read(parent, name)
     if (read === 'waiting') return { state: 'pending', key: this.#core.job.key }
     return read && this.#make(read.base, read.steps)
+  }
+
+  /** The kernel is shown what a name stands for. */
+  noteShown(parent: NodeId, name: string, slot: NodeId): void {
+    const read = this.#readNow(parent, name)
+    if (read) this.shown.add(parent, read.base.name, name, slot)
   }
 
   /** The file that a frame shows that was made; undefined for any other frame. */
@@ -353,6 +363,7 @@ export class Productions {
     const path = `${core.treePath(parent)}/${text}`
     const { generation, size, mtime = 0, mode = READ } = node
     return {
+      name: text,
       path: urlOf(path),
       source: sourcePathOf(path),
       inode: '',
@@ -373,6 +384,7 @@ export class Productions {
     const { mode, uid, gid, size, mtime, mtimensec, ctime, ctimensec } = this.#attributes
     const directory = core.hostPath(parent, layer)
     return {
+      name: text,
       path: `${directory === '/' ? '' : directory}/${text}`,
       inode: `${userDevice(core.stat.device)}:${core.inoText()}`,
       identity: `${core.stat.device}:${core.inoText()}:${size}:${mtime}.${mtimensec}:${ctime}.${ctimensec}`,

@@ -7,7 +7,7 @@ import { copyEnded } from './copy-up.ts'
 import { ROOT_NODE, TreeCore, type TreeParts } from './core.ts'
 import { link, mkdir, mknod, rmdir, symlink, unlink } from './entries.ts'
 import * as files from './files.ts'
-import { REMOTE } from './frames.ts'
+import { FLAG_WRITABLE, REMOTE } from './frames.ts'
 import { Listings } from './listing.ts'
 import { lookup } from './lookup.ts'
 import * as opening from './opening.ts'
@@ -168,7 +168,10 @@ export class AccessTree extends TreeCore implements TreeOperations {
   }
   /** What was written to a disk is with the host's kernel already. */
   flush(node: NodeId, handle: HandleId): number {
-    return this.#isRemote(node) ? this.remotes.files.flush(node, handle) : 0
+    if (this.#isRemote(node)) return this.remotes.files.flush(node, handle)
+    if (this.frames.exists(node) && this.frames.hasFlag(node, FLAG_WRITABLE))
+      this.productions.shown.written(node)
+    return 0
   }
   release(node: NodeId, handle: HandleId): number {
     return this.#isRemote(node)
