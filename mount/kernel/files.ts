@@ -56,6 +56,11 @@ export function read(c: Context): number {
   return c.tree.read(request.node, request.u64(HANDLE), reply.address, size, position)
 }
 
+/** Asked only of files that were opened so. */
+export function flush(c: Context): number {
+  return c.tree.flush(c.request.node, c.request.u64(HANDLE))
+}
+
 export function write(c: Context): number {
   const { request } = c
   const size = request.u32(IO_SIZE)
@@ -87,10 +92,6 @@ export function putWide(c: Context, result: number): number {
 
 export function release(c: Context): number {
   return c.tree.release(c.request.node, c.request.u64(HANDLE))
-}
-
-export function flush(c: Context): number {
-  return c.tree.flush(c.request.node, c.request.u64(HANDLE))
 }
 
 export function fsync(c: Context): number {

@@ -173,14 +173,14 @@ export class ReplyWriter {
 }
 
 /**
- * FOPEN_*: close(2) need not ask us of a file of a disk: nothing is kept back by the driver, and the kernel writes mapped
- * pages out at munmap. With passthrough the kernel takes none of the cache flags.
+ * FOPEN_*: close(2) need not ask us but where the tree says so: nothing is kept back by the driver, and the kernel writes
+ * mapped pages out at munmap. With passthrough the kernel takes none of the cache flags.
  */
 function openFlags(opened: Opened): number {
-  const flush = opened.flushes ? 0 : FOPEN_NOFLUSH
-  if (opened.backingId !== 0) return FOPEN_PASSTHROUGH | flush
-  if (opened.directIo) return FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES | flush
-  return opened.keepCache ? FOPEN_KEEP_CACHE | flush : flush
+  const atClose = opened.flush ? 0 : FOPEN_NOFLUSH
+  if (opened.backingId !== 0) return FOPEN_PASSTHROUGH | atClose
+  if (opened.directIo) return FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES | atClose
+  return opened.keepCache ? FOPEN_KEEP_CACHE | atClose : atClose
 }
 
 /** struct fuse_entry_out at word `at`. */

@@ -5,6 +5,7 @@ import { openDatabase } from '../cosmosdb/database.ts'
 import { LayersStore } from '../cosmosdb/layers-store.ts'
 import { ProductionsStore } from '../cosmosdb/productions-store.ts'
 import { Keep } from '../frame/keep.ts'
+import type { EditRequest } from '../frame/production/edits.ts'
 import type { ProductionRequest } from '../frame/production/request.ts'
 import { mapStateMemory, type StateMemory } from '../frame/state-memory.ts'
 import { AccessTree } from '../frame/tree.ts'
@@ -20,6 +21,8 @@ export interface TreeHelpers {
   readonly produce: (request: ProductionRequest, vm: VmDefinition | undefined) => void
   /** Nobody waits for what is made any more. */
   readonly abandoned: (key: string) => void
+  /** Has a document changed. */
+  readonly edit: (request: EditRequest, vm: VmDefinition | undefined) => void
   /** Asks the sources. */
   readonly source: (message: ToSources) => void
 }
@@ -70,15 +73,10 @@ export function buildTree(
         ((request) =>
           helpers.produce(
             request,
-            vms
-              .all()
-              .find(({ capabilities }) =>
-                request.step.kind === 'call'
-                  ? capabilities?.kinds.includes('library')
-                  : capabilities?.produces === true,
-              ),
+            vms.all().find(request.step.kind === 'call' ? callsFunctions : producesForms),
           )),
       abandoned: (key) => helpers?.abandoned(key),
+      edit: (request) => helpers?.edit(request, vms.all().find(producesForms)),
     },
     remotes: { roots: places.sources, mount: places.mount, send: helpers?.source },
     executables: {
@@ -89,4 +87,12 @@ export function buildTree(
     hostDirectory: places.hostDirectory,
   })
   return { tree, memory }
+}
+
+function producesForms({ capabilities }: VmDefinition): boolean {
+  return capabilities?.produces === true
+}
+
+function callsFunctions({ capabilities }: VmDefinition): boolean {
+  return capabilities?.kinds.includes('library') === true
 }

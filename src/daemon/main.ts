@@ -91,6 +91,9 @@ const events: TreeEvents = {
   produce: (request, vm) => {
     void producer.produce(request, vm).then((end) => tree?.ask('produced', request.key, end))
   },
+  edit: (request, vm) => {
+    void producer.edit(request, vm).then((result) => tree?.ask('edited', request.key, result))
+  },
   abandoned: (key) => {
     setTimeout(async () => {
       if (await tree?.ask('isAbandoned', key)) producer.cancel(key)

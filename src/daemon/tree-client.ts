@@ -91,6 +91,9 @@ export class TreeClient implements TreeAsker {
       case 'produce':
         events.produce(message.request, message.vm)
         return
+      case 'edit':
+        events.edit(message.request, message.vm)
+        return
       case 'abandoned':
         events.abandoned(message.key)
         return

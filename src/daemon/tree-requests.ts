@@ -1,6 +1,7 @@
 import type { TreeCore } from '../frame/core.ts'
 import { accepts, library, route, vms, type Wanted } from '../frame/execution.ts'
 import { type Anew, dropMade, madeAnew } from '../frame/produce-anew.ts'
+import type { EditRequest } from '../frame/production/edits.ts'
 import type { ProductionEnd, ProductionRequest } from '../frame/production/request.ts'
 import {
   bind,
@@ -41,6 +42,8 @@ export interface TreeRequests {
   isAbandoned(key: string): boolean
   /** The sources in the root are others by now. */
   setSources(roots: string[]): void
+  /** A document was changed, or not: 0 or `-errno`. */
+  edited(key: string, result: number): void
   /** Aliases, or users' mappers and transformers, are others. */
   wordsChanged(): void
   /** Whether the kernel knows of all changes. */
@@ -73,6 +76,8 @@ export interface TreeEvents {
   produce(request: ProductionRequest, vm: VmDefinition | undefined): void
   /** Who waited for what is made was interrupted; `isAbandoned` says whether nobody does. */
   abandoned(key: string): void
+  /** The tree wants a document changed, and `edited` to be asked then. */
+  edit(request: EditRequest, vm: VmDefinition | undefined): void
 }
 
 /** The tree thread's answers. */
@@ -96,6 +101,7 @@ export function answerTreeRequests(core: TreeCore): TreeRequests {
     madeAnew: (place) => madeAnew(core, place),
     producing: (key, pid) => core.productions.begun(key, pid),
     produced: (key, end) => core.productions.ended(key, end),
+    edited: (key, result) => core.productions.edits.ended(key, result),
     isAbandoned: (key) => core.productions.isAbandoned(key),
     setSources: (roots) => core.remotes.setRoots(roots),
     wordsChanged: () => core.productions.wordsChanged(),
@@ -117,6 +123,7 @@ export type FromTree =
   | { type: 'source'; message: ToSources }
   | { type: 'produce'; request: ProductionRequest; vm: VmDefinition | undefined }
   | { type: 'abandoned'; key: string }
+  | { type: 'edit'; request: EditRequest; vm: VmDefinition | undefined }
   | { type: 'answer'; id: number; value: unknown }
   | {
       type: 'failure'

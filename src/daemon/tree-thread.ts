@@ -43,6 +43,7 @@ function serve(places: TreePlaces): void {
       port.postMessage({ type: 'source', message } satisfies FromTree, bytes ? [bytes.buffer] : [])
     },
     abandoned: (key) => tell({ type: 'abandoned', key }),
+    edit: (request, vm) => tell({ type: 'edit', request, vm }),
   })
   const requests = answerTreeRequests(tree)
   const how = runKernelLoop({

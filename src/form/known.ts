@@ -21,6 +21,9 @@ export const MAPPER_EXTENSIONS: Readonly<Record<string, readonly string[]>> = {
   zip: ['zip', 'jar', 'epub', 'docx', 'xlsx', 'pptx', 'odt', 'ods', 'odp', 'apk', 'whl'],
 }
 
+/** Mappers whose documents are written back when an entry is changed. */
+export const EDITABLE: ReadonlySet<string> = new Set(['json', 'yaml', 'toml', 'ini', 'ox'])
+
 /** Transformers. */
 export const TRANSFORMER_NAMES: readonly string[] = [
   'to-json',

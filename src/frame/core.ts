@@ -90,7 +90,7 @@ export class TreeCore {
   }
   readonly attributes: Attributes = emptyAttributes()
   readonly validity: Validity = { entry: 0, attributes: 0 }
-  readonly opened: Opened = { handle: 0, backingId: 0, keepCache: false, directIo: false, flushes: false }
+  readonly opened: Opened = { handle: 0, backingId: 0, keepCache: false, directIo: false, flush: false }
   readonly job: Job = {
     kind: 'fsync',
     descriptor: -1,

@@ -43,6 +43,8 @@ export function mknod(core: TreeCore, parent: NodeId, name: Name, mode: number, 
 }
 
 export function mkdir(core: TreeCore, parent: NodeId, name: Name, mode: number): number {
+  const isMade = core.frames.exists(parent) && core.stackOf(parent).readOnly
+  if (isMade) return core.productions.edits.mkdir(parent, name)
   return make(core, parent, name, (directory) => mkdirat(directory, name.address, mode))
 }
 
@@ -61,7 +63,10 @@ export function placeForNew(core: TreeCore, parent: NodeId, name: Name, kind: nu
   if (!frames.exists(parent)) return -ESTALE
   const parentKind = frames.kind(parent)
   if (parentKind !== BACKED && parentKind !== ANCHOR) return -EPERM
-  if (core.stackOf(parent).readOnly) return -EROFS
+  if (core.stackOf(parent).readOnly) {
+    const allowed = kind === CREATED ? core.productions.edits.mayChange(parent) : -EROFS
+    if (allowed < 0) return allowed
+  }
   if (specialDirectory(core, parent, name) !== 0) return -EEXIST
   if (!request.resent && core.stackOf(parent).single) return core.nodeFd(parent)
   const layer = core.statChild(parent, name)
@@ -168,7 +173,7 @@ function remove(core: TreeCore, parent: NodeId, name: Name, directory: boolean):
   if (special !== 0)
     return special < 0 ? special : directory ? removeCosm(core, special, parent, name) : -EISDIR
   const stack = core.stackOf(parent)
-  if (stack.readOnly) return -EROFS
+  if (stack.readOnly) return removeEntry(core, parent, name, directory)
   const layer = core.statChild(parent, name)
   const begun = request.resent && core.journal.find(request.uniqueLow, request.uniqueHigh, REMOVED)
   if (layer < 0) {
@@ -204,6 +209,23 @@ function remove(core: TreeCore, parent: NodeId, name: Name, directory: boolean):
   core.outside.own(IN_DELETE | IN_ATTRIB, parent, name, slot, undefined)
   if (slot !== 0) removed(core, slot, parent, name, nlink === 1 || directory)
   return 0
+}
+
+/** Removes an entry of a document that is shown as a directory; one with members is not empty. */
+function removeEntry(core: TreeCore, parent: NodeId, name: Name, directory: boolean): number {
+  const { edits } = core.productions
+  const layer = core.statChild(parent, name)
+  if (layer < 0) return layer
+  const isDirectory = (core.stat.mode & S_IFMT) === S_IFDIR
+  if (directory !== isDirectory) return directory ? -ENOTDIR : -EISDIR
+  if (isDirectory) {
+    const empty = isEmptyDirectory(core, frameOf(core, parent, name, layer))
+    if (empty <= 0) return empty < 0 ? empty : -ENOTEMPTY
+  }
+  const result = edits.remove(parent, name)
+  // The result in the store is of the former document; who removes all of it looks there.
+  if (result === 0) unlinkat(core.nodeFd(parent), name.address, directory ? AT_REMOVEDIR : 0)
+  return result
 }
 
 /** Before a frame's name goes: what is still reached by it must be by a descriptor. */

@@ -58,7 +58,7 @@ const texts = new WeakMap<TreeCore, Map<HandleId, Buffer>>()
 
 /** Opens a file: 0 with `opened`, PENDING with a copy-up as `job`, or `-errno`. */
 export function open(core: TreeCore, node: NodeId, flags: number): number {
-  const { frames, opened } = core
+  const { frames } = core
   if (!frames.exists(node)) return -ESTALE
   const kind = frames.kind(node)
   const writes = (flags & O_ACCMODE) !== O_RDONLY || (flags & O_TRUNC) !== 0
@@ -69,10 +69,27 @@ export function open(core: TreeCore, node: NodeId, flags: number): number {
   }
   if (kind === PRODUCED) return writes ? -EROFS : openProduced(core, node, flags)
   if (kind !== BACKED) return kind === ANCHOR ? -EISDIR : -ENXIO
+  if (writes && core.stackOf(node).readOnly) return openEntry(core, node, flags)
   if (writes) {
     const local = ensureLocal(core, node, true)
     if (local < 0) return local
   }
+  return openBacked(core, node, flags, writes)
+}
+
+/** Opens an entry of a document for writing (docs/fudge.md); -EROFS for what is made in any other way. */
+function openEntry(core: TreeCore, node: NodeId, flags: number): number {
+  const { edits } = core.productions
+  const allowed = edits.mayChange(node)
+  if (allowed < 0) return allowed
+  const former = edits.contentOf(node)
+  const result = openBacked(core, node, flags, true)
+  if (result === 0) edits.opened(core.opened.handle, node, former)
+  return result
+}
+
+function openBacked(core: TreeCore, node: NodeId, flags: number, writes: boolean): number {
+  const { frames, opened } = core
   const fd = core.nodeFd(node)
   if (fd < 0) return fd
   if (!writes && isCosmProgram(core, node)) {
@@ -108,8 +125,9 @@ function finishOpen(core: TreeCore, node: NodeId, flags: number, own: number): n
   frames.setOpens(node, frames.opens(node) + 1)
   if ((flags & O_ACCMODE) !== O_RDONLY) frames.setFlag(node, FLAG_WRITABLE)
   opened.handle = handle
-  opened.flushes = false
+  opened.flush = false
   opened.keepCache = core.isWatched(frames.parent(node))
+  opened.flush = (flags & O_ACCMODE) !== O_RDONLY && core.productions.shown.has(node)
   opened.directIo = opened.backingId === 0 && core.devices.classOf(frames.device(node)) === 'volatile'
   if (frames.hasFlag(node, FLAG_NAMELESS)) core.kept.node(node)
   return 0
@@ -163,10 +181,11 @@ function openMade(core: TreeCore, node: NodeId, flags: number): number {
   if (handle === 0) return -ENFILE
   frames.setOpens(node, frames.opens(node) + 1)
   opened.handle = handle
-  opened.flushes = false
+  opened.flush = false
   opened.backingId = 0
   opened.keepCache = false
   opened.directIo = true
+  opened.flush = false
   return 0
 }
 
@@ -264,6 +283,7 @@ export function create(core: TreeCore, parent: NodeId, name: Name, flags: number
   const result = finishOpen(core, slot, flags, own)
   if (result < 0) return result
   if (own >= 0 && !mayReopen(made, flags)) core.kept.handle(core.opened.handle)
+  if (core.stackOf(slot).readOnly) core.productions.edits.opened(core.opened.handle, slot, undefined)
   frames.setFlag(slot, core.isWatched(parent) ? FLAG_WRITABLE | FLAG_NO_CAPABILITIES : FLAG_WRITABLE)
   return answerEntry(core, slot, parent)
 }
@@ -354,6 +374,7 @@ export function release(core: TreeCore, node: NodeId, handle: HandleId): number 
   // The kernel's own writing is no news.
   if (frames.hasFlag(node, FLAG_WRITABLE) && !frames.hasFlag(node, FLAG_NAMELESS))
     core.outside.own(IN_MODIFY, frames.parent(node), core.ownName(node))
+  core.productions.edits.released(handle)
   const fd = handles.descriptor(handle)
   const kept = (handles.flags(handle) & HANDLE_KEPT) !== 0
   handles.free(handle)

@@ -103,8 +103,8 @@ export interface Opened {
   keepCache: boolean
   /** Reads and writes must not be cached (size unknown, endless stream). */
   directIo: boolean
-  /** close(2) must ask: something that was written may not have arrived yet. */
-  flushes: boolean
+  /** Whoever closes it waits for `flush`: something that was written may not have arrived yet. */
+  flush: boolean
 }
 
 /**

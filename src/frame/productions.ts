@@ -1,17 +1,21 @@
 import { existsSync, lstatSync, renameSync, utimesSync } from 'node:fs'
 import type { ProductionRecord, ProductionsStore } from '../cosmosdb/productions-store.ts'
+import { EDITABLE } from '../form/known.ts'
 import { suffixReader } from '../lookup/fudge/modifiers.ts'
 import { canPeel } from '../lookup/fudge/peel.ts'
 import { reread } from '../lookup/fudge/resolve.ts'
 import { describeStep, keyOf, type Step, stepsOf } from '../lookup/production.ts'
 import { S_IFMT, S_IFREG } from '../os/constants.ts'
+import { EACCES, EROFS, ESTALE } from '../os/errno.ts'
 import { chmod, fchownat } from '../os/libc.ts'
 import { cString } from '../os/memory.ts'
 import type { SourcePath } from '../source/service.ts'
+import { ANCHOR_PRODUCED } from '../source/stacks.ts'
 import type { TreeCore } from './core.ts'
 import { ANCHOR, BACKED, PRODUCED, REMOTE } from './frames.ts'
 import { type NodeId, PENDING } from './operations.ts'
 import { makeName, pathBytes } from './paths.ts'
+import { type Editable, Edits, type EditsParts } from './production/edits.ts'
 import { Makers } from './production/makers.ts'
 import type { ProductionEnd, ProductionRequest } from './production/request.ts'
 import { ShownProductions } from './production/shown.ts'
@@ -42,6 +46,8 @@ export interface ProductionsParts extends VocabularyParts {
   readonly records: ProductionsStore
   /** Has something made; `ended` is called with its key then. Undefined: nothing is. */
   readonly produce: ((request: ProductionRequest) => void) | undefined
+  /** Has a document changed; `edits.ended` is called then. */
+  readonly edit: EditsParts['edit']
   /** Who waited was interrupted: after a moment `isAbandoned` says whether nobody has come instead. */
   readonly abandoned: (key: string) => void
 }
@@ -68,10 +74,15 @@ interface Base {
   readonly source?: SourcePath
   /** `device:inode`, as stat(2) tells them. */
   readonly inode: string
+  /** Device, inode, size and times: another one when it is changed. */
+  readonly generation: string
+  /** The same, and how often what was made of it was dropped. */
   readonly identity: string
   readonly uid: number
   readonly gid: number
   readonly mode: number
+  /** Whether it lies where changes go to. */
+  readonly isLocal: boolean
 }
 
 /** How long a failure is believed: what was made from may be the same, and the VM another. Milliseconds. */
@@ -95,8 +106,14 @@ export class Productions {
   readonly #failed = new Map<string, { why: string; at: number }>()
   readonly #pending = new Map<string, Pending>()
   readonly #abandoned = new Set<string>()
+  /**
+   * How often what was made of a generation of a file was dropped: what is made then has another name, so that
+   * nothing that the kernel or this daemon knows of the former is believed.
+   */
+  readonly #dropped = new Map<string, number>()
   readonly #makers = new Makers()
   readonly shown: ShownProductions
+  readonly edits: Edits
   /** Keys whose production has ended, and whose lookups go on. */
   readonly #ended: string[] = []
   readonly #attributes = emptyAttributes()
@@ -106,6 +123,14 @@ export class Productions {
     this.#parts = parts
     this.#vocabulary = new Vocabulary(core, parts)
     this.shown = new ShownProductions(core)
+    this.edits = new Edits(core, {
+      store: parts.store,
+      edit: parts.edit,
+      editable: (anchor) => this.#editable(anchor),
+      dropped: (generation) => this.#drop(generation),
+      changed: (parent, name) => this.shown.tell(parent, makeName(name)),
+      tell: (key) => this.#ended.push(key),
+    })
   }
 
   /** Whether a name could stand for something, were there a file that it is made from. */
@@ -150,7 +175,7 @@ export class Productions {
     )
     return [
       [...steps.map(describeStep).reverse(), `source ${base.path}`].join(' of '),
-      `input ${base.path}, generation ${base.identity}`,
+      `input ${base.path}, generation ${base.generation}`,
       ...made,
     ].join('\n')
   }
@@ -183,10 +208,31 @@ export class Productions {
         dropped.push(free)
       }
     }
-    const { invalidate } = this.#core.services
-    const bytes = makeName(name)
-    invalidate.name(parent, bytes.bytes, 0, bytes.length)
+    this.#drop(read.base.generation)
+    this.shown.tell(parent, makeName(read.base.name))
     return dropped
+  }
+
+  #drop(generation: string): void {
+    remember(this.#dropped, generation, (this.#dropped.get(generation) ?? 0) + 1)
+  }
+
+  /** What may be changed through a directory that was made; `-errno` where nothing may. */
+  #editable(anchor: NodeId): Editable | number {
+    const { frames, request } = this.#core
+    const parent = frames.parent(anchor)
+    const stack = this.#core.stackOf(anchor)
+    if (stack.type !== ANCHOR_PRODUCED) return -EROFS
+    const read = this.#readNow(parent, frames.nameText(anchor))
+    const [step, ...others] = read?.steps ?? []
+    if (!read || !step) return -ESTALE
+    const { base } = read
+    const isDocument = step.kind === 'map' && others.length === 0 && EDITABLE.has(step.name)
+    if (!isDocument || this.#vocabulary.makersOf(step) !== '' || !base.isLocal) return -EROFS
+    if (request.uid !== 0 && (request.uid !== base.uid || (base.mode & 0o200) === 0)) return -EACCES
+    const output = stack.layers[0]!.path
+    const { path, name, inode: identity, generation } = base
+    return { path, name, identity, generation, form: step.name, parent, output }
   }
 
   #keys(base: Base, steps: readonly Step[]): string[] {
@@ -360,15 +406,20 @@ export class Productions {
     const node = core.remotes.child(parent, text)
     if (node === PENDING) throw WAITING
     if (typeof node === 'number' || node.type !== 'file') return undefined
+    const { size, mtime = 0, mode = READ } = node
     const path = `${core.treePath(parent)}/${text}`
-    const { generation, size, mtime = 0, mode = READ } = node
+    // What nobody can tell from another is believed for as long as its service says.
+    const turn = Math.floor(Date.now() / Math.max(1000, node.fresh))
+    const generation = `${path} ${node.generation ?? `${size}:${mtime}:${turn}`}`
+    const dropped = this.#dropped.get(generation)
     return {
       name: text,
       path: urlOf(path),
       source: sourcePathOf(path),
       inode: '',
-      // What nobody can tell from another is believed for as long as its service says.
-      identity: `${path} ${generation ?? `${size}:${mtime}:${Math.floor(Date.now() / Math.max(1000, node.fresh))}`}`,
+      generation,
+      identity: dropped === undefined ? generation : `${generation}:${dropped}`,
+      isLocal: false,
       uid: OWN_UID,
       gid: OWN_GID,
       mode,
@@ -383,14 +434,19 @@ export class Productions {
     core.stat.decode(this.#attributes)
     const { mode, uid, gid, size, mtime, mtimensec, ctime, ctimensec } = this.#attributes
     const directory = core.hostPath(parent, layer)
+    const generation = `${core.stat.device}:${core.inoText()}:${size}:${mtime}.${mtimensec}:${ctime}.${ctimensec}`
+    const dropped = this.#dropped.get(generation)
     return {
       name: text,
       path: `${directory === '/' ? '' : directory}/${text}`,
       inode: `${userDevice(core.stat.device)}:${core.inoText()}`,
-      identity: `${core.stat.device}:${core.inoText()}:${size}:${mtime}.${mtimensec}:${ctime}.${ctimensec}`,
+      generation,
+      identity: dropped === undefined ? generation : `${generation}:${dropped}`,
       uid,
       gid,
       mode,
+      isLocal:
+        !core.stackOf(parent).readOnly && (core.stackOf(parent).single || layer === core.localLayer(parent)),
     }
   }
 }

@@ -169,6 +169,8 @@ export class AccessTree extends TreeCore implements TreeOperations {
   /** What was written to a disk is with the host's kernel already. */
   flush(node: NodeId, handle: HandleId): number {
     if (this.#isRemote(node)) return this.remotes.files.flush(node, handle)
+    const edited = this.productions.edits.flush(handle)
+    if (edited !== 0) return edited
     if (this.frames.exists(node) && this.frames.hasFlag(node, FLAG_WRITABLE))
       this.productions.shown.written(node)
     return 0

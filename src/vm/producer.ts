@@ -1,13 +1,14 @@
 import { mkdirSync } from 'node:fs'
 import { lstat, readdir, rm } from 'node:fs/promises'
 import { createConnection } from 'node:net'
+import { constants } from 'node:os'
 import { join } from 'node:path'
 import { VmConnection } from '../api/vm-connection.ts'
-import { CosmosError } from '../errors.ts'
+import { CosmosError, describeError } from '../errors.ts'
 import { toWire, wireBytes } from '../form/wire.ts'
 import { pathBytes, readable } from '../frame/paths.ts'
+import type { EditRequest } from '../frame/production/edits.ts'
 import type { ProductionEnd, ProductionRequest } from '../frame/production/request.ts'
-import type { Step } from '../lookup/production.ts'
 import type { SourcePath } from '../source/service.ts'
 import type { VmDefinition } from './definitions.ts'
 import { callLibrary } from './library-call.ts'
@@ -82,6 +83,40 @@ export class Producer {
     }
   }
 
+  /** Changes a document; 0 or `-errno`. Never rejects. */
+  async edit(request: EditRequest, vm: VmDefinition | undefined): Promise<number> {
+    const { path, identity, form, at, action, text } = request
+    const { registry, compileCache, deadline } = this.#parts
+    try {
+      if (!vm) throw new CosmosError('ENOEXEC', form, 'there is no VM that produces', 'cosmos vm list')
+      const pool = registry.pool(planOf(vm, compileCache))
+      const lease = pool.lease()
+      try {
+        const connection = await connect(pool, vm.name, form, deadline, new AbortController().signal)
+        try {
+          await connection.ask('edit', {
+            form,
+            input: toWire(path),
+            identity,
+            at: at.map(toWire),
+            action,
+            ...(text === undefined ? {} : { text: new Uint8Array(text) }),
+            deadline,
+          })
+          return 0
+        } finally {
+          connection.close()
+        }
+      } finally {
+        lease.end()
+      }
+    } catch (error) {
+      console.error(describeError(error))
+      const numbers: Record<string, number | undefined> = constants.errno
+      return -((error instanceof CosmosError ? numbers[error.code] : undefined) ?? constants.errno.EIO)
+    }
+  }
+
   /** Ends a production: nobody waits for it. */
   cancel(key: string): void {
     this.#running.get(key)?.abort()
@@ -95,7 +130,7 @@ export class Producer {
     signal: AbortSignal,
   ): Promise<number> {
     const { deadline } = this.#parts
-    const connection = await connect(pool, vm, step, deadline, signal)
+    const connection = await connect(pool, vm, step.name, deadline, signal)
     try {
       this.#parts.begun(key, connection.pid)
       const made = await connection.ask('produce', {
@@ -181,7 +216,7 @@ async function sizeOf(path: string): Promise<number> {
 async function connect(
   pool: VmPool,
   vm: string,
-  step: Step,
+  what: string,
   deadline: number,
   signal: AbortSignal,
 ): Promise<VmConnection> {
@@ -199,7 +234,7 @@ async function connect(
   })
   const connection: VmConnection = await VmConnection.open(socket, (unanswered) => {
     if (unanswered.length === 0) return
-    void explain(pool, connection.pid, vm, step, deadline, signal).then((error) => {
+    void explain(pool, connection.pid, vm, what, deadline, signal).then((error) => {
       for (const request of unanswered) request.reject(error)
     })
   })
@@ -211,7 +246,7 @@ async function explain(
   pool: VmPool,
   pid: number,
   vm: string,
-  step: Step,
+  what: string,
   deadline: number,
   signal: AbortSignal,
 ): Promise<CosmosError> {
@@ -219,7 +254,7 @@ async function explain(
   if (exit && 'signal' in exit && exit.signal === 'SIGALRM')
     return new CosmosError(
       'ETIMEDOUT',
-      readable(step.name),
+      readable(what),
       `took longer than ${deadline} s`,
       '[lookup] deadline in etc/cosmos/cosmos.conf',
     )

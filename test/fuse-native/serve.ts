@@ -48,6 +48,7 @@ const tree = new AccessTree({
     log: () => {},
     produce: undefined,
     abandoned: () => {},
+    edit: () => {},
   },
   executables: {
     vms: new VmDefinitions([toBytesText(place('home')), toBytesText(place('shipped'))]),

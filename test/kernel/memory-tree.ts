@@ -41,7 +41,7 @@ export class MemoryTree implements ops.TreeOperations {
   readonly request = { uid: 0, gid: 0, pid: 0, umask: 0, uniqueLow: 0, uniqueHigh: 0, resent: false }
   readonly attributes = emptyAttributes()
   readonly validity = { entry: 0, attributes: 0 }
-  readonly opened = { handle: 0, backingId: 0, keepCache: false, directIo: false, flushes: false }
+  readonly opened = { handle: 0, backingId: 0, keepCache: false, directIo: false, flush: false }
   readonly job: ops.Job = {
     kind: 'fsync',
     descriptor: -1,

@@ -109,7 +109,7 @@ describe('replies', () => {
   })
 
   it('open_out: close asks where something may not have arrived', () => {
-    device.tree.opened.flushes = true
+    device.tree.opened.flush = true
     expect(reply(14, 2, ZEROS(2))).toBe(`${HEADER('20000000')} ${U64('02000000')} 00000000 00000000`)
   })
 

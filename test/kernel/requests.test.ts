@@ -247,7 +247,6 @@ describe('requests without an answer', () => {
 describe('what is not done', () => {
   const ZEROS = '00000000 '.repeat(16)
   it.each([
-    ['FLUSH of what needs none', 25, 0],
     ['OPENDIR', 27, -38],
     ['RELEASEDIR', 29, -38],
     ['GETLK', 31, -38],

@@ -154,16 +154,16 @@ describe.skipIf(skip)(`lookups${skip ? ` (${skip})` : ''}`, () => {
     ])
   })
 
-  test('nothing of it is written to', async () => {
+  test('what is made of what was made is not written to', async () => {
     const path = put('fixed.json', '{"a": {"b": 1}}')
     const sh = (line: string) => run('sh', ['-c', line, 'sh', path])
     expect((await sh('echo 1 > "$1.to-yaml"')).stderr).toMatch(/Read-only|Permission denied/)
-    expect((await sh('echo 1 > "$1.d/a/b"')).stderr).toMatch(/Read-only/)
-    expect((await sh('touch "$1.d/new"')).stderr).toMatch(/Read-only/)
-    expect((await sh('rm "$1.d/a/b"')).stderr).toMatch(/Read-only/)
-    expect((await sh('mv "$1.d/a" "$1.d/c"')).stderr).toMatch(/Read-only/)
-    expect((await sh('mkdir "$1.d/new"')).stderr).toMatch(/Read-only/)
-    expect(readFileSync(`${path}.d/a/b`, 'utf8')).toBe('1\n')
+    expect((await sh('echo 1 > "$1.to-json.d/a/b"')).stderr).toMatch(/Read-only/)
+    expect((await sh('touch "$1.to-json.d/new"')).stderr).toMatch(/Read-only/)
+    expect((await sh('rm "$1.to-json.d/a/b"')).stderr).toMatch(/Read-only/)
+    expect((await sh('mv "$1.to-json.d/a" "$1.to-json.d/c"')).stderr).toMatch(/Read-only/)
+    expect((await sh('mkdir "$1.to-json.d/new"')).stderr).toMatch(/Read-only/)
+    expect(readFileSync(`${path}.to-json.d/a/b`, 'utf8')).toBe('1\n')
   })
 
   test('a hundred readers at once have one production', async () => {

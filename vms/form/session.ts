@@ -1,4 +1,5 @@
 import { CosmosError } from '../../src/errors.ts'
+import { type Change, editFile } from '../../src/form/edit/index.ts'
 import type { Mapper } from '../../src/form/mapper.ts'
 import { mapperNamed } from '../../src/form/mappers/index.ts'
 import { protocolError } from '../../src/form/msgpack.ts'
@@ -9,6 +10,7 @@ import {
   produceMap,
   produceTransform,
 } from '../../src/form/produce.ts'
+import { utf8Of } from '../../src/form/text.ts'
 import type { Transformer } from '../../src/form/transformer.ts'
 import { transformerNamed } from '../../src/form/transformers/index.ts'
 import { toWireError } from '../../src/form/wire.ts'
@@ -91,6 +93,8 @@ export class Session {
     switch (op) {
       case 'produce':
         return this.#produce(args)
+      case 'edit':
+        return this.#edit(args)
       case 'accepts':
         return { accepts: false, reason: 'this VM runs no executables' }
       case 'stats': {
@@ -108,6 +112,26 @@ export class Session {
     this.#watch.beginCall(limitOf(args.deadline, 'deadline') ?? DEADLINE)
     try {
       return await this.#make(order)
+    } finally {
+      this.#watch.endCall()
+    }
+  }
+
+  /** Changes a document. */
+  async #edit(args: Message): Promise<object> {
+    const { action } = args
+    const text = args.text instanceof Uint8Array ? Buffer.from(args.text) : Buffer.alloc(0)
+    if (action !== 'set' && action !== 'remove' && action !== 'mkdir')
+      throw protocolError('action is neither set, remove nor mkdir')
+    const form = textOf(args.form, 'form')
+    const at = textsOf(args.at, 'at')
+    const identity = args.identity === undefined ? undefined : textOf(args.identity, 'identity')
+    // As an entry's file has it: a text and a newline.
+    const value = utf8Of('value', text).replace(/\n$/, '')
+    const change: Change = action === 'set' ? { action, text: value } : { action }
+    this.#watch.beginCall(limitOf(args.deadline, 'deadline') ?? DEADLINE)
+    try {
+      return await editFile(textOf(args.input, 'input'), identity, form, at, change)
     } finally {
       this.#watch.endCall()
     }

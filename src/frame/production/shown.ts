@@ -36,6 +36,14 @@ export class ShownProductions {
     names.set(name, slot)
   }
 
+  /** Whether the kernel was shown something that is made of a file. */
+  has(node: NodeId): boolean {
+    if (this.#shown.size === 0 && this.#untold.size === 0) return false
+    const { frames } = this.#core
+    const key = `${frames.parent(node)}/${frames.nameText(node)}`
+    return this.#shown.has(key) || this.#untold.has(key)
+  }
+
   /** A file has changed, or something else has its name: what was made of it is looked up anew. */
   changed(parent: NodeId, name: Name): void {
     if (this.#shown.size === 0 || name.length === 0) return
@@ -58,9 +66,14 @@ export class ShownProductions {
   written(node: NodeId): void {
     if (this.#shown.size === 0 && this.#untold.size === 0) return
     const core = this.#core
-    const parent = core.frames.parent(node)
-    this.changed(parent, core.ownName(node))
-    if (!this.#untold.has(`${parent}/${core.frames.nameText(node)}`)) return
+    this.tell(core.frames.parent(node), core.ownName(node))
+  }
+
+  /** A file has changed; waits a little until the kernel has heard. */
+  tell(parent: NodeId, name: Name): void {
+    const core = this.#core
+    this.changed(parent, name)
+    if (!this.#untold.has(`${parent}/${nameText(name)}`)) return
     const until = performance.now() + PATIENCE_MS
     // No longer: what tells the kernel may wait for a request that is still to be answered.
     while (!core.services.invalidate.idle && performance.now() < until)

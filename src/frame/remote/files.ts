@@ -68,7 +68,7 @@ export class RemoteFiles {
     const generation = node?.generation
     opened.handle = handle
     opened.backingId = 0
-    opened.flushes = accessOf(flags).write
+    opened.flush = accessOf(flags).write
     opened.directIo = node?.size === undefined
     opened.keepCache = generation !== undefined && this.#cached.get(slot) === generation
     if (generation !== undefined) remember(this.#cached, slot, generation)
