@@ -7,6 +7,8 @@ export interface MemoryFaults {
   readonly seed?: number
   /** Milliseconds that a message is on its way, at least and at most; order is kept. */
   readonly delay?: readonly [least: number, most: number]
+  /** Bytes a second, each direction for itself. */
+  readonly rate?: number
   /** Share of messages that come after the one behind them. No honest link does this, nor the next two. */
   readonly reorder?: number
   /** Share of messages that come twice. */
@@ -111,7 +113,9 @@ class MemoryLink implements Link {
     if (faults.drop !== undefined && random() < faults.drop) return
     const [least, most] = faults.delay ?? [0, 0]
     const last = this.#queue.at(-1)?.at ?? 0
-    const at = Math.max(last, clock.now() + least + (most > least ? random() * (most - least) : 0))
+    const way = least + (most > least ? random() * (most - least) : 0)
+    const transfer = faults.rate === undefined ? 0 : (message.length / faults.rate) * 1000
+    const at = Math.max(last, clock.now() + way) + transfer
     const item = { message, at }
     this.#queue.push(item)
     if (faults.duplicate !== undefined && random() < faults.duplicate) this.#queue.push({ ...item })
@@ -123,23 +127,29 @@ class MemoryLink implements Link {
     this.#move()
   }
 
+  /** Whether messages take time. */
+  get #late(): boolean {
+    const { delay, rate } = this.#pair.faults
+    return delay !== undefined || rate !== undefined
+  }
+
   #move(): void {
     if (this.#moving || this.#queue.length === 0) return
     this.#moving = true
-    const { clock, faults } = this.#pair
+    const { clock } = this.#pair
     const act = () => {
       this.#moving = false
       this.#deliver(clock.now())
       this.#move()
     }
-    if (faults.delay === undefined) clock.soon(act)
+    if (!this.#late) clock.soon(act)
     else clock.after(Math.max(0, Math.ceil(this.#queue[0]!.at - clock.now())), act)
   }
 
   /** Gives the other end what has arrived by then. */
   #deliver(now: number): void {
     while (this.#queue.length > 0 && !this.#pair.over) {
-      if (this.#pair.faults.delay !== undefined && this.#queue[0]!.at > now) break
+      if (this.#late && this.#queue[0]!.at > now) break
       const { message } = this.#queue.shift()!
       this.buffered = Math.max(0, this.buffered - message.length)
       this.other.receiver?.message(message)
@@ -150,7 +160,10 @@ class MemoryLink implements Link {
   }
 
   close(why = 'closed'): void {
-    this.#pair.end(why)
+    this.#pair.clock.soon(() => {
+      this.#deliver(Number.POSITIVE_INFINITY)
+      this.#pair.end(why)
+    })
   }
 
   /** The pair has ended; `why` where this end is told. */

@@ -1,7 +1,7 @@
 import { CosmosError } from '../../errors.ts'
 import type { Link, LinkReceiver } from '../link.ts'
 import type { Clock, Timed, Timers } from './clock.ts'
-import { Violation } from './errors.ts'
+import { Gap, Violation } from './errors.ts'
 import * as frames from './frames.ts'
 import type { Hello } from './hello.ts'
 import { MsgpackReader } from './msgpack-reader.ts'
@@ -43,6 +43,8 @@ export class Attachment implements LinkReceiver, Timed {
   readonly #owner: AttachmentOwner
   readonly #transit = new Transit()
   #over = false
+  /** The message that comes in parts, and the bytes of it that have not come. */
+  #parts: { sequence: number; whole: Buffer; missing: number } | undefined
   #heard: number
   #nextPing: number
 
@@ -58,6 +60,7 @@ export class Attachment implements LinkReceiver, Timed {
 
   /** Both hellos are there. */
   opened(): void {
+    if (this.#over) return
     this.open = true
     this.#ping(this.#owner.clock.now())
     this.#watch()
@@ -115,13 +118,30 @@ export class Attachment implements LinkReceiver, Timed {
     const sequence = reader.uint()
     const acknowledged = reader.uint()
     const sent = reader.uint()
-    for (let i = 3; i < count; i++) reader.value()
+    const left = count > 3 ? reader.uint() : 0
+    for (let i = 4; i < count; i++) reader.value()
     if (sent > 0xffffffff) throw new Violation('a time above 2^32')
     const delay = this.#transit.delay(sent, now) + this.roundTrip.least / 2
     if (this.open) this.#owner.acknowledged(this, acknowledged)
     if (sequence === 0) while (!reader.done && !this.#over) this.#frame(reader)
-    else if (this.open) this.#owner.numbered(this, sequence, reader, message.length, delay)
-    else throw new Violation('a message before the hello')
+    else if (!this.open) throw new Violation('a message before the hello')
+    else if (left === 0 && this.#parts === undefined)
+      this.#owner.numbered(this, sequence, reader, message.length, delay)
+    else this.#part(sequence, reader.rest(), left, delay)
+  }
+
+  /** A part of a numbered message, which is acted upon when it is whole. */
+  #part(sequence: number, bytes: Buffer, left: number, delay: number): void {
+    if (left + bytes.length > MAX_MESSAGE) throw new Violation('parts of too large a message')
+    this.#parts ??= { sequence, whole: Buffer.allocUnsafe(left + bytes.length), missing: left + bytes.length }
+    const { whole, missing } = this.#parts
+    if (this.#parts.sequence !== sequence || left + bytes.length !== missing || bytes.length === 0)
+      throw new Gap('a part that does not fit')
+    bytes.copy(whole, whole.length - missing)
+    this.#parts.missing = left
+    if (left > 0) return
+    this.#parts = undefined
+    this.#owner.numbered(this, sequence, new MsgpackReader(whole), whole.length, delay)
   }
 
   #frame(reader: MsgpackReader): void {
@@ -138,7 +158,7 @@ export class Attachment implements LinkReceiver, Timed {
         break
       }
       case frames.PONG: {
-        const took = this.#owner.clock.now() - reader.uint() / 1000
+        const took = this.#owner.clock.now() - this.since - reader.uint() / 1000
         if (took >= 0) this.roundTrip.measured(took)
         break
       }
@@ -172,7 +192,7 @@ export class Attachment implements LinkReceiver, Timed {
 
   #ping(now: number): void {
     this.#nextPing = now + this.#owner.heartbeat
-    const number = Math.max(0, Math.floor(now * 1000))
+    const number = Math.floor((now - this.since) * 1000)
     this.send((writer) => frames.putNumbers(writer, frames.PING, number))
   }
 

@@ -1,6 +1,15 @@
 import { CosmosError } from '../../errors.ts'
 import type { Clock, Timers } from './clock.ts'
-import { errorOf, failureOf, hostDown, OverloadError, outcomeUnknown, Violation } from './errors.ts'
+import {
+  errorOf,
+  failureOf,
+  Gap,
+  hostDown,
+  OverloadError,
+  outcomeUnknown,
+  Violation,
+  words,
+} from './errors.ts'
 import { FrameReader, type FrameSink, type IncomingFrame } from './frame-reader.ts'
 import * as frames from './frames.ts'
 import { IncomingCall, type IncomingPort, type SessionHandler } from './incoming-call.ts'
@@ -8,7 +17,7 @@ import type { MsgpackReader } from './msgpack-reader.ts'
 import { Outbox } from './outbox.ts'
 import type { OutgoingCall, OutgoingPort } from './outgoing-call.ts'
 import { MAX_CALL_STREAMS, type SessionSettings } from './settings.ts'
-import { type StreamPort, StreamReader, StreamWriter } from './streams.ts'
+import { NONE, type StreamPort, StreamReader, StreamWriter } from './streams.ts'
 
 /** What a conversation needs of its session. */
 export interface ConversationHost {
@@ -31,13 +40,6 @@ export interface ConversationHost {
 
 /** The limits that the peer has told. */
 export type PeerLimits = Pick<SessionSettings, 'calls' | 'streams' | 'window' | 'frame'>
-
-/** A message is missing: the link has lost it, and the next link gets it again. */
-export class Gap extends CosmosError {
-  constructor(expected: number, sequence: number) {
-    super('EPROTO', 'message', `number ${expected} is missing, this is ${sequence}`)
-  }
-}
 
 /** Received bytes after which an acknowledgement is due, even where nothing else is to be sent. */
 const ACKNOWLEDGE_AFTER = 256 * 1024
@@ -77,7 +79,7 @@ export class Conversation implements StreamPort, OutgoingPort, IncomingPort, Fra
     this.#odd = odd
     this.#nextId = odd ? 1 : 2
     this.#limits = limits
-    this.outbox = new Outbox(limits.frame)
+    this.outbox = new Outbox(limits.frame, host.settings.heartbeat)
     this.#frames = new FrameReader(this, host.settings.frame)
   }
 
@@ -152,9 +154,8 @@ export class Conversation implements StreamPort, OutgoingPort, IncomingPort, Fra
     this.#nextId += 2
     call.id = id
     call.port = this
-    for (let i = 0; i < sends; i++) call.writers.push(new StreamWriter(this, id, i, this.#limits.window))
-    for (let i = 0; i < receives; i++)
-      call.readers.push(new StreamReader(this, id, i, this.#host.settings.window))
+    call.writers = this.#writers(id, sends)
+    call.readers = this.#readers(id, receives)
     this.#outgoingStreams += sends + receives
     this.#outgoing.set(id, call)
     if (call.deadline !== Number.POSITIVE_INFINITY) this.#host.timers.set(call, call.deadline)
@@ -205,6 +206,17 @@ export class Conversation implements StreamPort, OutgoingPort, IncomingPort, Fra
     this.#outgoing.delete(call.id)
     this.#outgoingStreams -= call.writers.length + call.readers.length
     this.#host.timers.remove(call)
+  }
+
+  #writers(id: number, count: number): readonly StreamWriter[] {
+    if (count === 0) return NONE
+    return Array.from({ length: count }, (_, i) => new StreamWriter(this, id, i, this.#limits.window))
+  }
+
+  #readers(id: number, count: number): readonly StreamReader[] {
+    if (count === 0) return NONE
+    const { window } = this.#host.settings
+    return Array.from({ length: count }, (_, i) => new StreamReader(this, id, i, window))
   }
 
   // What this side answers.
@@ -323,7 +335,7 @@ export class Conversation implements StreamPort, OutgoingPort, IncomingPort, Fra
       writer.uint(type)
       writer.uint(call)
       writer.uint(stream)
-      writer.str(why)
+      writer.str(words(why))
     })
     this.#queued()
   }
@@ -344,7 +356,8 @@ export class Conversation implements StreamPort, OutgoingPort, IncomingPort, Fra
    */
   receive(sequence: number, reader: MsgpackReader, size: number, delay: number): void {
     if (sequence <= this.#received) return
-    if (sequence !== this.#received + 1) throw new Gap(this.#received + 1, sequence)
+    if (sequence !== this.#received + 1)
+      throw new Gap(`number ${this.#received + 1} is missing, this is ${sequence}`)
     this.#received = sequence
     this.#unacknowledged += size
     this.#delay = delay
@@ -356,7 +369,7 @@ export class Conversation implements StreamPort, OutgoingPort, IncomingPort, Fra
     if (id <= this.#highestIncoming || (id % 2 === 1) === this.#odd)
       throw new Violation(`call ${id} is not a new one`)
     this.#highestIncoming = id
-    const { calls, streams, window } = this.#host.settings
+    const { calls, streams } = this.#host.settings
     if (this.#incoming.size >= calls) throw new Violation(`more than ${calls} calls`)
     if (sends > MAX_CALL_STREAMS || receives > MAX_CALL_STREAMS)
       throw new Violation(`more than ${MAX_CALL_STREAMS} streams of a call`)
@@ -374,8 +387,8 @@ export class Conversation implements StreamPort, OutgoingPort, IncomingPort, Fra
     }
     const due = deadline === frames.FOREVER ? Number.POSITIVE_INFINITY : now + deadline - this.#delay
     const call = new IncomingCall(this, id, due)
-    for (let i = 0; i < sends; i++) call.readers.push(new StreamReader(this, id, i, window))
-    for (let i = 0; i < receives; i++) call.writers.push(new StreamWriter(this, id, i, this.#limits.window))
+    call.readers = this.#readers(id, sends)
+    call.writers = this.#writers(id, receives)
     this.#incomingStreams += sends + receives
     this.#incoming.set(id, call)
     if (due !== Number.POSITIVE_INFINITY) this.#host.timers.set(call, due)

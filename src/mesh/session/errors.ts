@@ -33,17 +33,29 @@ export class Violation extends CosmosError {
   }
 }
 
+/** Something is missing that the link has lost, or there twice: the link is ended, and the next one gets it again. */
+export class Gap extends CosmosError {
+  constructor(why: string) {
+    super('EPROTO', 'message', why)
+  }
+}
+
+/** As much of a text for people as is sent: whatever it is, a frame holds it. */
+export function words(text: string): string {
+  return text.length > 4000 ? `${text.slice(0, 4000)}…` : text
+}
+
 /** What a failure frame has of an error; one that is no CosmosError is EIO. */
 export function failureOf(error: unknown): Record<string, unknown> {
   if (!(error instanceof CosmosError)) {
     const message = error instanceof Error ? error.message : String(error)
-    return { code: 'EIO', subject: 'call', message: `call: ${message}` }
+    return { code: 'EIO', subject: 'call', message: words(`call: ${message}`) }
   }
   return {
     code: error.code,
-    subject: error.subject,
-    message: error.message,
-    hint: error.hint,
+    subject: words(error.subject),
+    message: words(error.message),
+    hint: error.hint === undefined ? undefined : words(error.hint),
     retry: error instanceof OverloadError ? error.retry : undefined,
   }
 }

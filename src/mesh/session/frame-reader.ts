@@ -1,6 +1,7 @@
 import { Violation } from './errors.ts'
 import * as frames from './frames.ts'
 import { MsgpackReader } from './msgpack-reader.ts'
+import { FRAGMENT } from './settings.ts'
 
 /** Who acts on frames. Bytes are those of the message: there until the next turn of the event loop. */
 export interface FrameSink {
@@ -90,7 +91,7 @@ export class FrameReader {
         sink.event(id, reader.uint(), reader.str(), reader.value())
         break
       case frames.DATA:
-        sink.data(id, reader.uint(), reader.bin())
+        sink.data(id, reader.uint(), fragment(reader))
         break
       case frames.END:
         sink.ended(id, reader.uint())
@@ -123,4 +124,11 @@ export class FrameReader {
     this.read(whole)
     if (!whole.done) throw new Violation('pieces of more than one frame')
   }
+}
+
+function fragment(reader: MsgpackReader): Uint8Array {
+  const bytes = reader.bin()
+  if (bytes.length === 0 || bytes.length > FRAGMENT)
+    throw new Violation(`a fragment of ${bytes.length} bytes`)
+  return bytes
 }

@@ -21,24 +21,36 @@ export const BYE = 14
 export const FOREVER = 0xffffffff
 /** Bytes of a message's header: `[sequence, acknowledged, time]`, always in msgpack's longest forms. */
 export const HEADER_SIZE = 24
+/** Bytes of the header of a message that comes in parts: `[sequence, acknowledged, time, left]`. */
+const PART_HEADER_SIZE = 29
 
-/** What a message's first array says. */
-export interface Header {
-  /** Number of the message, from 1 on; 0 for one that is not repeated and not acknowledged. */
-  readonly sequence: number
-  /** Number of the last message that has come from the other side. */
-  readonly acknowledged: number
-  /** Of the sender's clock when it was sent, milliseconds modulo 2^32. */
-  readonly time: number
-}
-
-/** Writes a header over the first {@link HEADER_SIZE} bytes. */
+/**
+ * Writes a header over the first {@link HEADER_SIZE} bytes: number of the message, from 1 on, or 0 for one that is not
+ * repeated; number of the last message that has come from the other side; the sender's clock, milliseconds modulo 2^32.
+ */
 export function putHeader(bytes: Buffer, sequence: number, acknowledged: number, now: number): void {
   bytes[0] = 0x93
   put64(bytes, 1, sequence)
   put64(bytes, 10, acknowledged)
   bytes[19] = 0xce
-  bytes.writeUInt32BE(Math.floor(now) % 0x100000000, 20)
+  bytes.writeUInt32BE(Math.floor(now) >>> 0, 20)
+}
+
+/** A part of a message, after which `left` bytes of it follow in further ones. */
+export function partOf(
+  part: Buffer,
+  left: number,
+  sequence: number,
+  acknowledged: number,
+  now: number,
+): Buffer {
+  const bytes = Buffer.allocUnsafe(PART_HEADER_SIZE + part.length)
+  putHeader(bytes, sequence, acknowledged, now)
+  bytes[0] = 0x94
+  bytes[24] = 0xce
+  bytes.writeUInt32BE(left, 25)
+  part.copy(bytes, PART_HEADER_SIZE)
+  return bytes
 }
 
 function put64(bytes: Buffer, at: number, value: number): void {

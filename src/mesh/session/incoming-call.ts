@@ -1,6 +1,6 @@
 import { CosmosError } from '../../errors.ts'
 import type { Timed } from './clock.ts'
-import type { StreamReader, StreamWriter } from './streams.ts'
+import { NONE, type StreamReader, type StreamWriter } from './streams.ts'
 
 /** What a handler knows of a call beside its arguments. */
 export interface CallContext {
@@ -48,8 +48,8 @@ export class IncomingCall implements CallContext, Timed {
   readonly since: number
   due = 0
   place = -1
-  readers: StreamReader[] = []
-  writers: StreamWriter[] = []
+  readers: readonly StreamReader[] = NONE
+  writers: readonly StreamWriter[] = NONE
   event: ((op: string, args: unknown) => void) | undefined
   #port: IncomingPort | undefined
   readonly peer: string

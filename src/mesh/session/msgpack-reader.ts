@@ -133,6 +133,11 @@ export class MsgpackReader {
     }
   }
 
+  /** All bytes that were not read, which are read by this. */
+  rest(): Buffer {
+    return this.#span(this.#bytes.length - this.#at)
+  }
+
   #list(count: number, depth: number): unknown[] {
     this.#enter(count, depth)
     const list: unknown[] = []
@@ -161,7 +166,15 @@ export class MsgpackReader {
 
   #text(size: number): string {
     const at = this.#skip(size)
-    return this.#bytes.toString('utf8', at, at + size)
+    if (size > 12) return this.#bytes.toString('utf8', at, at + size)
+    // A few characters of ASCII, as names of operations and keys are, without the way through C++.
+    let text = ''
+    for (let i = at; i < at + size; i++) {
+      const byte = this.#bytes[i]!
+      if (byte >= 0x80) return this.#bytes.toString('utf8', at, at + size)
+      text += ASCII[byte]
+    }
+    return text
   }
 
   #span(size: number): Buffer {
@@ -191,6 +204,8 @@ export class MsgpackReader {
     return at
   }
 }
+
+const ASCII = Array.from({ length: 128 }, (_, code) => String.fromCharCode(code))
 
 function narrow(value: bigint): number | bigint {
   const number = Number(value)

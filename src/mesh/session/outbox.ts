@@ -1,16 +1,16 @@
 import { CosmosError } from '../../errors.ts'
 import { Violation } from './errors.ts'
-import { DATA, HEADER_SIZE, lifetime, PIECE, putHeader } from './frames.ts'
+import { DATA, HEADER_SIZE, lifetime, PIECE, partOf, putHeader } from './frames.ts'
 import { MsgpackWriter } from './msgpack-writer.ts'
-import { BATCH, FRAGMENT, SLOW_BATCH, SLOW_FRAGMENT } from './settings.ts'
+import { BATCH, FIRST_BATCH, FRAGMENT, LEAST_BATCH } from './settings.ts'
 
 /** A message that the peer has not acknowledged. */
 interface Batch {
   readonly bytes: Buffer
   /** Where lifetimes stand in it: offset and time it is due, one after the other; the offset is that of the number. */
   readonly stamps: number[] | undefined
-  /** Whether a link has it, so that it may not be written to any more. */
-  handed: boolean
+  /** When a link got it: it may not be written to any more. */
+  sent: number | undefined
 }
 
 /** A frame's lifetimes: where the first stands in it, and when they are due. */
@@ -34,6 +34,7 @@ export interface Stamped {
 export class Outbox {
   readonly #writer = new MsgpackWriter()
   readonly #limit: number
+  readonly #heartbeat: number
   /** Messages from `#first` on; those before `#head` are gone. */
   #batches: (Batch | undefined)[] = []
   #head = 0
@@ -46,24 +47,21 @@ export class Outbox {
   #handed = 0
   #stamps: number[] | undefined
   #kept = 0
-  #batch = BATCH
-  #fragment = FRAGMENT
+  /** Size that a message should have: what this link takes in well under a heartbeat. */
+  #batch = FIRST_BATCH
+  /** Bytes of the next message that the link has got as parts. */
+  #part = 0
 
-  /** `limit`: bytes of a frame that the peer takes. */
-  constructor(limit: number) {
+  /** `limit`: bytes of a frame that the peer takes. `heartbeat`: milliseconds. */
+  constructor(limit: number, heartbeat: number) {
     this.#limit = limit
+    this.#heartbeat = heartbeat
     this.#writer.skip(HEADER_SIZE)
   }
 
   /** Bytes of a stream that one frame holds. */
   get fragment(): number {
-    return this.#fragment
-  }
-
-  /** On a slow link messages are small, so that one can be seen to arrive. */
-  set slow(slow: boolean) {
-    this.#batch = slow ? SLOW_BATCH : BATCH
-    this.#fragment = slow ? SLOW_FRAGMENT : FRAGMENT
+    return Math.min(FRAGMENT, this.#batch)
   }
 
   /** Bytes that are kept. */
@@ -121,7 +119,7 @@ export class Outbox {
       throw error
     }
     const stamp = { offset: offset - from, due, due2 }
-    if (this.#writer.length - from > this.#fragment) return this.#pieces(from, stamp)
+    if (this.#writer.length - from > this.fragment) return this.#pieces(from, stamp)
     const stamped = this.#stamp(stamp, from)
     if (this.#writer.length >= this.#batch) this.#seal()
     return stamped
@@ -149,7 +147,7 @@ export class Outbox {
   }
 
   #added(from: number): void {
-    if (this.#writer.length - from > this.#fragment) this.#pieces(from, undefined)
+    if (this.#writer.length - from > this.fragment) this.#pieces(from, undefined)
     else if (this.#writer.length >= this.#batch) this.#seal()
   }
 
@@ -165,7 +163,7 @@ export class Outbox {
     const frame = this.#writer.take(from)
     // What was before it is in the same buffer, but no more in the writer: it is a message now.
     this.#sealed(Buffer.from(frame.buffer, frame.byteOffset - from, from))
-    const piece = this.#fragment
+    const piece = this.fragment
     let stamped: Stamped | undefined
     for (let at = 0; at < size; at += piece) {
       if (this.#writer.length + piece + 32 > this.#batch && this.#writer.length > HEADER_SIZE) this.#seal()
@@ -186,7 +184,7 @@ export class Outbox {
 
   #sealed(bytes: Buffer): void {
     if (bytes.length > HEADER_SIZE) {
-      this.#batches.push({ bytes, stamps: this.#stamps, handed: false })
+      this.#batches.push({ bytes, stamps: this.#stamps, sent: undefined })
       this.#kept += bytes.length
       this.#open++
       this.#stamps = undefined
@@ -200,20 +198,43 @@ export class Outbox {
       if (this.#writer.length === HEADER_SIZE) return undefined
       this.#seal()
     }
-    const place = this.#head + this.#next - this.#first
+    const batch = this.#head + this.#next - this.#first
+    const message = this.#part > 0 ? this.#batches[batch]! : this.#stampedBatch(batch, now)
+    if (this.#next > this.#handed) this.#handed = this.#next
+    const { bytes } = message
+    // What was made for a faster link goes in parts.
+    const left = bytes.length - HEADER_SIZE - this.#part
+    if (this.#part > 0 || left > 2 * this.#batch) {
+      const from = HEADER_SIZE + this.#part
+      const part = bytes.subarray(from, from + this.#batch)
+      const rest = left - part.length
+      const sequence = this.#next
+      this.#part += part.length
+      if (rest === 0) this.#advance()
+      return partOf(part, rest, sequence, acknowledged, now)
+    }
+    putHeader(bytes, this.#next, acknowledged, now)
+    this.#advance()
+    return bytes
+  }
+
+  /** A message whose lifetimes are as of now: a copy, where a link may still hold what it was. */
+  #stampedBatch(place: number, now: number): Batch {
     let batch = this.#batches[place]!
-    if (batch.handed) {
-      batch = { bytes: Buffer.from(batch.bytes), stamps: batch.stamps, handed: true }
+    if (batch.sent !== undefined) {
+      batch = { bytes: Buffer.from(batch.bytes), stamps: batch.stamps, sent: now }
       this.#batches[place] = batch
     }
-    batch.handed = true
+    batch.sent = now
     const { bytes, stamps } = batch
-    putHeader(bytes, this.#next, acknowledged, now)
     if (stamps !== undefined)
       for (let i = 0; i < stamps.length; i += 2) bytes.writeUInt32BE(lifetime(stamps[i + 1]!, now), stamps[i])
-    if (this.#next > this.#handed) this.#handed = this.#next
+    return batch
+  }
+
+  #advance(): void {
     this.#next++
-    return bytes
+    this.#part = 0
   }
 
   /** Number of the last message that was acknowledged. */
@@ -222,22 +243,37 @@ export class Outbox {
   }
 
   /** The peer has everything up to this message. Throws Violation where it was never sent. */
-  acknowledge(sequence: number): void {
+  acknowledge(sequence: number, now: number): void {
     if (sequence > this.#handed) throw new Violation('an acknowledgement of what was not sent')
+    if (sequence < this.#first) return
+    this.#measure(this.#batches[this.#head + sequence - this.#first]!, now)
     for (; this.#first <= sequence; this.#first++) {
       this.#kept -= this.#batches[this.#head]!.bytes.length
       this.#batches[this.#head++] = undefined
     }
-    if (this.#next < this.#first) this.#next = this.#first
+    if (this.#next < this.#first) {
+      this.#next = this.#first
+      this.#part = 0
+    }
     if (this.#head > 64 && this.#head * 2 > this.#batches.length) {
       this.#batches = this.#batches.slice(this.#head)
       this.#head = 0
     }
   }
 
+  /** How long a large message took says how large the next may be: none may be on its way for a heartbeat. */
+  #measure({ bytes, sent }: Batch, now: number): void {
+    if (sent === undefined || bytes.length * 2 < this.#batch) return
+    const took = now - sent
+    if (took < this.#heartbeat / 4) this.#batch = Math.min(BATCH, 2 * this.#batch)
+    else if (took > 1.5 * this.#heartbeat) this.#batch = Math.max(LEAST_BATCH, this.#batch / 2)
+  }
+
   /** A new link: it gets everything that was not acknowledged. */
   rewind(): void {
     this.#next = this.#first
+    this.#part = 0
+    this.#batch = FIRST_BATCH
   }
 
   /**

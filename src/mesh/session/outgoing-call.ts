@@ -1,7 +1,7 @@
 import { CosmosError } from '../../errors.ts'
 import type { Timed } from './clock.ts'
 import type { Stamped } from './outbox.ts'
-import type { StreamReader, StreamWriter } from './streams.ts'
+import { NONE, type StreamReader, type StreamWriter } from './streams.ts'
 
 /** How a call is made. */
 export interface CallOptions {
@@ -56,8 +56,8 @@ export class OutgoingCall implements Call, Timed {
   place = -1
   id = 0
   frame: Stamped | undefined
-  writers: StreamWriter[] = []
-  readers: StreamReader[] = []
+  writers: readonly StreamWriter[] = NONE
+  readers: readonly StreamReader[] = NONE
   port: OutgoingPort | undefined
   #resolve!: (value: unknown) => void
   #reject!: (error: CosmosError) => void

@@ -3,8 +3,8 @@ import { CosmosError } from '../../errors.ts'
 import type { Link } from '../link.ts'
 import { Attachment, type AttachmentOwner } from './attachment.ts'
 import { type Clock, systemClock, type Timed, Timers } from './clock.ts'
-import { Conversation, type ConversationHost, Gap } from './conversation.ts'
-import { hostDown, Violation } from './errors.ts'
+import { Conversation, type ConversationHost } from './conversation.ts'
+import { Gap, hostDown, Violation, words } from './errors.ts'
 import * as frames from './frames.ts'
 import { type Hello, helloMap, limitsOf, MAJOR, MINOR, parseHello } from './hello.ts'
 import type { SessionHandler } from './incoming-call.ts'
@@ -145,7 +145,7 @@ export class Session implements AttachmentOwner, ConversationHost {
   close(why = 'the session was closed'): void {
     if (this.#state === 'closed') return
     this.flush()
-    if (this.#link?.open) this.#link.send((writer) => putWords(writer, frames.BYE, why))
+    if (this.#link?.open) this.#link.send((writer) => putWords(writer, frames.BYE, words(why)))
     this.#turn('closed', why)
     this.#link?.close(why)
     this.#link = undefined
@@ -208,7 +208,7 @@ export class Session implements AttachmentOwner, ConversationHost {
   }
 
   acknowledged(link: Attachment, sequence: number): void {
-    if (link === this.#link) this.#conversation?.outbox.acknowledge(sequence)
+    if (link === this.#link) this.#conversation?.outbox.acknowledge(sequence, this.clock.now())
   }
 
   numbered(link: Attachment, sequence: number, reader: MsgpackReader, size: number, delay: number): void {
@@ -224,8 +224,6 @@ export class Session implements AttachmentOwner, ConversationHost {
   }
 
   beat(link: Attachment): void {
-    if (link !== this.#link || this.#conversation === undefined) return
-    this.#conversation.outbox.slow = (link.roundTrip.smoothed ?? 0) > this.settings.heartbeat / 2
     this.drained(link)
   }
 
@@ -316,7 +314,7 @@ export class Session implements AttachmentOwner, ConversationHost {
   #resume(conversation: Conversation, received: number): void {
     const { outbox } = conversation
     if (received < outbox.acknowledged) throw new Violation('the peer has forgotten what it had acknowledged')
-    outbox.acknowledge(received)
+    outbox.acknowledge(received, this.clock.now())
     outbox.rewind()
   }
 

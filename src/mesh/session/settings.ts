@@ -26,13 +26,13 @@ export const DEFAULT_SETTINGS: SessionSettings = {
   queue: 16 * 1024 * 1024,
 }
 
-/** Bytes of a stream in one frame, and of one piece of a larger frame. */
+/** Bytes of a stream in one frame, and of one piece of a larger frame, at most. */
 export const FRAGMENT = 64 * 1024
 /** A link message takes no further frame beyond this: four fragments. */
 export const BATCH = 4 * FRAGMENT + 1024
-/** The same two where a fragment of that size would take so long that the link looks silent. */
-export const SLOW_FRAGMENT = 8 * 1024
-export const SLOW_BATCH = 16 * 1024
+/** The same for a link of which it is not known how fast it is, and for one that is slow. */
+export const FIRST_BATCH = 32 * 1024
+export const LEAST_BATCH = 8 * 1024
 /** Largest message of a link; what is larger, a link need not even take in. */
 export const MAX_MESSAGE = 512 * 1024
 /** Arrays and maps inside each other, in arguments and answers. */

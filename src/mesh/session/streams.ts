@@ -21,6 +21,9 @@ export interface StreamPort {
   report(error: unknown): void
 }
 
+/** The streams of a call that has none. */
+export const NONE: readonly never[] = []
+
 /** The writing end of one of a call's byte streams. */
 export class StreamWriter {
   readonly #port: StreamPort
@@ -256,7 +259,6 @@ export class StreamReader {
   /** Bytes have come. Throws Violation for more than there was credit for, and for what comes after the end. */
   push(bytes: Uint8Array): void {
     if (this.#complete) throw new Violation('bytes of a stream that has ended')
-    if (bytes.length === 0) throw new Violation('an empty fragment')
     if (bytes.length > this.#allowed) throw new Violation('more bytes than the stream has credit for')
     this.#allowed -= bytes.length
     if (this.#over) return
