@@ -22,13 +22,23 @@ export interface ExecDeskParts {
   hide(root: string): Promise<void>
 }
 
+/** A directory that the caller lends. */
+interface Lent {
+  readonly token: string
+  /** Where it shows, on both hosts. */
+  readonly at: string
+  /** Where it lies on the caller's host: the same, but for one that lies in the caller's own tree. */
+  readonly path: string
+  readonly writable: boolean
+}
+
 /** What a peer sends. Texts have one character a byte. */
 interface ExecArguments {
   readonly program: string
   readonly argv: readonly string[]
   readonly env: readonly string[]
   readonly cwd: string | undefined
-  readonly lent: readonly { token: string; at: string; writable: boolean }[]
+  readonly lent: readonly Lent[]
   readonly terminal: WindowSize | undefined
 }
 
@@ -109,13 +119,9 @@ export class ExecDesk {
   }
 
   /** A lent directory in this host's tree, as the user of sandboxes has it. */
-  async #show(
-    { token, at, writable }: ExecArguments['lent'][number],
-    call: CallPeer,
-    roots: string[],
-  ): Promise<PeerLent> {
+  async #show({ token, at, path, writable }: Lent, call: CallPeer, roots: string[]): Promise<PeerLent> {
     const root = `.lent-${process.pid}-${++this.#last}`
-    const segments = at.split('/').filter(Boolean)
+    const segments = path.split('/').filter(Boolean)
     await this.#parts.show(root, peerFiles({ call, lend: { token, segments, owner: sandboxUser() } }))
     roots.push(root)
     return { host: `${this.#parts.mount}/${root}`, at, writable }
@@ -153,8 +159,13 @@ function argumentsOf(sent: unknown): ExecArguments {
     env: textsOf(fields.env, 'an environment'),
     cwd: fields.cwd === undefined || fields.cwd === null ? undefined : textOf(fields.cwd, 'a directory'),
     lent: lent.map((each) => {
-      const { token, at, writable } = fieldsOf(each)
-      return { token: textOf(token, 'a lend'), at: textOf(at, 'a directory'), writable: writable === true }
+      const { token, at, path = at, writable } = fieldsOf(each)
+      return {
+        token: textOf(token, 'a lend'),
+        at: textOf(at, 'a directory'),
+        path: textOf(path, 'a directory'),
+        writable: writable === true,
+      }
     }),
     terminal: fields.terminal ? windowOf(fieldsOf(fields.terminal)) : undefined,
   }

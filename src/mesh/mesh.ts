@@ -27,6 +27,9 @@ import type { CallContext } from './session/incoming-call.ts'
 import type { Call, CallOptions } from './session/outgoing-call.ts'
 import { Session, type SessionState } from './session/session.ts'
 
+/** How often a peer that is down is dialled because somebody asks for it, milliseconds. */
+const ASK_AGAIN_MS = 1000
+
 /** What the mesh needs of the daemon. */
 export interface MeshParts {
   /** State that stays: the key, the audit log, where this host listens. */
@@ -91,6 +94,8 @@ export class Mesh {
   readonly #dialer: Dialer
   readonly #contacts = new Map<string, Contact>()
   readonly #lends = new Lends()
+  /** When peers that are down were last dialled because somebody asked. */
+  readonly #askedAt = new Map<string, number>()
   readonly #cosm: PeerCosm
   readonly #programs: PeerPrograms
   readonly #exec: ExecDesk
@@ -357,8 +362,22 @@ export class Mesh {
     })
     this.#contacts.set(id, { session, desk, grants: grantsOf(peer.grants, peer), granted: [], programs: [] })
     this.#parts.sources.add(peer.name, async () =>
-      peerFiles({ call: (op, args, options) => session.call(op, args, options) }),
+      peerFiles({
+        call: (op, args, options) => {
+          this.#wanted(id, session)
+          return session.call(op, args, options)
+        },
+      }),
     )
+  }
+
+  /** Somebody asks for a peer that is down: it is dialled at once, not when its time comes. */
+  #wanted(id: string, session: Session): void {
+    if (session.state !== 'down') return
+    const now = performance.now()
+    if (now - (this.#askedAt.get(id) ?? Number.NEGATIVE_INFINITY) < ASK_AGAIN_MS) return
+    this.#askedAt.set(id, now)
+    this.#dialer.retry(id)
   }
 
   #part(id: string): void {

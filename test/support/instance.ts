@@ -47,6 +47,8 @@ export interface InstanceOptions {
   env?: Record<string, string>
   /** Which FUSE driver serves its mount; `cosmos up` chooses where it is not given. */
   driver?: DriverName
+  /** Words before every command line of it: a host of its own (`nsenter --net=FILE`). */
+  via?: readonly string[]
 }
 
 /** The drivers, as `cosmos up --driver` has them. */
@@ -83,12 +85,14 @@ export class CosmosInstance {
   /** Whose it is where that is not this process's user. */
   readonly uid: number | undefined
   readonly #driver: DriverName | undefined
+  readonly #via: readonly string[]
   /** Where the user can read the program: the checkout, or a bind mount of it. */
   readonly #code: string
 
   constructor(options: InstanceOptions = {}) {
     this.uid = options.asUser && isRoot ? NOBODY : undefined
     this.#driver = options.driver
+    this.#via = options.via ?? []
     const parent = realpathSync(tmpdir())
     this.base = mkdtempSync(join(parent.length > 40 ? '/tmp' : parent, 'cs-'))
     chmodSync(this.base, 0o755)
@@ -153,7 +157,8 @@ export class CosmosInstance {
 
   /** Runs any program as this instance's user, with its environment. */
   run(program: string, args: readonly string[], options: RunOptions = {}): Promise<Result> {
-    return run(program, args, {
+    const [file = program, ...all] = [...this.#via, program, ...args]
+    return run(file, all, {
       cwd: this.base,
       uid: this.uid,
       ...options,
