@@ -6,6 +6,11 @@ import type { MappedNode } from './tree.ts'
 export interface MapOptions {
   /** Levels that are wanted: a mapper may leave out what lies deeper, and then says `left` of the node above. */
   readonly depth?: number
+  /**
+   * Nodes that may be made although they lie deeper, from the node that is wanted on in the document's order: as long as
+   * fewer were made, what is met is made with its members.
+   */
+  readonly more?: number
   /** Entries from the root to the node that is wanted: of what lies aside only the names are. */
   readonly at?: readonly string[]
   readonly limits?: Limits

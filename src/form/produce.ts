@@ -16,7 +16,7 @@ import type { Mapper } from './mapper.ts'
 import { runMapper } from './mapper.ts'
 import { mapperFor, mapperNamed } from './mappers/index.ts'
 import type { Source, Transformer } from './transformer.ts'
-import { INDEX_SUFFIX, type MappedNode, nodeAt, readTree, writeIndex, writeTree } from './tree.ts'
+import { fillTree, INDEX_SUFFIX, type MappedNode, nodeAt, readTree, writeIndex, writeTree } from './tree.ts'
 
 /** A production: what makes a file or a directory of a store from another. */
 export interface Production {
@@ -32,6 +32,8 @@ export interface Production {
   readonly mapper?: Mapper
   /** Levels that are written; left out: all. */
   readonly depth?: number
+  /** Nodes below those levels that are written too. */
+  readonly more?: number
   /** Entries from the root to the node that the result is of; left out: the root. */
   readonly at?: readonly string[]
 }
@@ -52,11 +54,27 @@ export function findMapper(form: string | undefined, path: string): Mapper | und
 
 /** Maps a file into a directory. Throws CosmosError as the mapper, and of the file system. */
 export async function produceMap(mapper: Mapper, production: Production): Promise<Produced> {
-  const { input, identity, depth, at = [] } = production
-  const levels = depth === undefined ? {} : { depth: depth + at.length }
+  const { input, identity, depth, more = 0, at = [] } = production
+  const levels = depth === undefined ? {} : { depth: depth + at.length, more }
   const root = await runMapper(mapper, readInput(input, identity), { at, ...levels })
   return keepTree(nodeAt(root, at), production)
 }
+
+/**
+ * Writes what was left of a tree: the directory `at` in `output`, which is the whole tree, and those behind it as far as
+ * `more` goes. Throws CosmosError as the mapper, and of the file system.
+ */
+export async function produceFill(mapper: Mapper, production: Production): Promise<Produced> {
+  const { input, identity, output, at = [], more = 0 } = production
+  const options = { at, depth: at.length + FILL_DEPTH, more }
+  const root = await runMapper(mapper, readInput(input, identity), options)
+  const { entries, left, index } = fillTree(nodeAt(root, at.slice(0, -1)), output, at, FILL_DEPTH, more)
+  writeIndex(output, index)
+  return { entries, left }
+}
+
+/** Levels of a directory that was left which are written in any case. */
+const FILL_DEPTH = 1
 
 /** Transforms a file, or a tree, into a file, or a directory. Throws CosmosError. */
 export async function produceTransform(
@@ -106,11 +124,12 @@ export function keepFile(bytes: Uint8Array, output: string): Produced {
 }
 
 /** Writes a tree where the result is to be. */
-export function keepTree(node: MappedNode, { output, depth }: Production): Produced {
+export function keepTree(node: MappedNode, { output, depth, more }: Production): Produced {
   let produced: Produced = { entries: 0, left: 0 }
   keep(output, (part) => {
-    const { entries, left, index } = writeTree(node, part, depth)
+    const { entries, left, index } = writeTree(node, part, depth, more)
     produced = { entries, left }
+    rmSync(output + INDEX_SUFFIX, { force: true })
     writeIndex(output, index)
   })
   return produced

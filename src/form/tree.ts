@@ -1,4 +1,15 @@
-import { mkdirSync, readdirSync, readFileSync, readlinkSync, symlinkSync, writeFileSync } from 'node:fs'
+import {
+  appendFileSync,
+  chmodSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { CosmosError } from '../errors.ts'
 import { Budget, type Limits } from './budget.ts'
 import { entryNames, originalName } from './entry-names.ts'
@@ -53,6 +64,11 @@ export const OWN_TEXT = '#text'
 /** A path that is longer cannot be opened (PATH_MAX of limits.h), and something stands before it in a mount. */
 const MAX_PATH = 3840
 
+/** Modes of directories; the sticky bit is that of one whose members are not written. */
+const DIRECTORY_MODE = 0o755
+export const LEFT_BIT = 0o1000
+const LEFT_MODE = DIRECTORY_MODE | LEFT_BIT
+
 /** Suffix of the file beside a tree that has its index: an {@link IndexEntry} a line, JSON. */
 export const INDEX_SUFFIX = '.index'
 
@@ -66,64 +82,130 @@ export function listedChildren(node: MappedNode): readonly MappedNode[] {
  * Writes a tree to a directory, which must not exist. A node with children is a directory, another one a file: its
  * text and a newline, or its bytes as they are; empty where it has neither. The tree's root is always a directory;
  * one that is only a text has it in the file `#text`. Names are those of {@link entryNames}. `depth` writes so many
- * levels: directories below are empty, and `left` in the index. Nothing is written outside of the directory.
+ * levels, and what is met below as long as that are fewer than `more` nodes; other directories are empty, have the sticky
+ * bit ({@link LEFT_MODE}) and are `left` in the index. Nothing is written outside of the directory.
  * Throws CosmosError EFBIG for more than `limits` allow, ENOSPC, EEXIST and others of the file system.
  */
 export function writeTree(
   root: MappedNode,
   directory: string,
   depth = Number.POSITIVE_INFINITY,
+  more = 0,
   limits?: Limits,
 ): WrittenTree {
-  const budget = new Budget('tree', limits)
-  const index: IndexEntry[] = []
-  let bytes = 0
-  let left = 0
+  const writer = new TreeWriter(directory, depth, more, limits)
+  try {
+    mkdirSync(directory)
+    writer.root(root)
+  } catch (error) {
+    throw fileError(error, directory)
+  }
+  return writer.written
+}
 
-  function note(path: string, entry: string, node: MappedNode, isLeft: boolean): void {
+/**
+ * Writes what was left of a tree: the members of the directory at an entry's path, and those of the directories behind
+ * it as long as the tree has them. `parent` is the node above. What is there of an attempt that was not ended goes.
+ * Throws CosmosError as {@link writeTree}.
+ */
+export function fillTree(
+  parent: MappedNode,
+  directory: string,
+  at: readonly string[],
+  depth: number,
+  more: number,
+): WrittenTree {
+  const writer = new TreeWriter(directory, at.length + depth, more)
+  const above = at.slice(0, -1)
+  const children = listedChildren(parent)
+  const names = entryNames(children)
+  const first = names.indexOf(at.at(-1) ?? '')
+  if (first < 0) throw new CosmosError('ENOENT', at.join('/'), 'is not in the tree')
+  try {
+    for (let i = first; i < children.length; i++) {
+      const child = children[i]!
+      if (i > first && (child.left || writer.isFull)) break
+      const path = [...above, names[i]!].join('/')
+      const stats = lstatSync(`${directory}/${path}`)
+      if (!stats.isDirectory() || (stats.mode & LEFT_BIT) === 0) continue
+      for (const name of readdirSync(`${directory}/${path}`))
+        rmSync(`${directory}/${path}/${name}`, { recursive: true })
+      writer.level(path, listedChildren(child), at.length + 1)
+      // It counts as filled from here on.
+      chmodSync(`${directory}/${path}`, DIRECTORY_MODE)
+    }
+  } catch (error) {
+    throw fileError(error, directory)
+  }
+  return writer.written
+}
+
+class TreeWriter {
+  readonly #directory: string
+  readonly #depth: number
+  readonly #more: number
+  readonly #budget: Budget
+  readonly #index: IndexEntry[] = []
+  #bytes = 0
+  #left = 0
+
+  constructor(directory: string, depth: number, more: number, limits?: Limits) {
+    this.#directory = directory
+    this.#depth = depth
+    this.#more = more
+    this.#budget = new Budget('tree', limits)
+  }
+
+  get written(): WrittenTree {
+    return { entries: this.#budget.nodes, bytes: this.#bytes, left: this.#left, index: this.#index }
+  }
+
+  /** Whether no more is written than what is asked for. */
+  get isFull(): boolean {
+    return this.#budget.nodes >= this.#more
+  }
+
+  root(root: MappedNode): void {
+    const isLeft = root.left === true
+    this.#note('', '', root, isLeft)
+    if (!isLeft) this.level('', root.children ? listedChildren(root) : [{ ...root, name: OWN_TEXT }], 1)
+  }
+
+  level(path: string, children: readonly MappedNode[], level: number): void {
+    const names = entryNames(children)
+    for (const [i, child] of children.entries()) {
+      const entry = names[i]!
+      const below = path === '' ? entry : `${path}/${entry}`
+      this.#budget.node(level)
+      if (below.length > MAX_PATH) throw this.#budget.exceeded('a path is longer than a file system takes')
+      const place = `${this.#directory}/${below}`
+      const isCut = level >= this.#depth && this.isFull
+      const isLeft = child.left === true || (isCut && listedChildren(child).length > 0)
+      if (child.link !== undefined) symlinkSync(child.link, place)
+      else if (child.children === undefined && !child.left) {
+        const content = contentOf(child)
+        this.#bytes += content.length
+        this.#budget.bytes(content.length)
+        writeFileSync(place, content, { flag: 'wx' })
+      } else mkdirSync(place, isLeft ? LEFT_MODE : DIRECTORY_MODE)
+      this.#note(below, entry, child, isLeft)
+      if (child.children !== undefined && !isLeft) this.level(below, listedChildren(child), level + 1)
+    }
+  }
+
+  #note(path: string, entry: string, node: MappedNode, isLeft: boolean): void {
     const { name, type, properties } = node
     const isRenamed = path !== '' && name !== entry
     if (!isRenamed && type === undefined && !properties?.size && !isLeft) return
-    index.push({
+    this.#index.push({
       path,
       ...(isRenamed && { name }),
       ...(type !== undefined && { type }),
       ...(properties?.size && { properties: Object.fromEntries(properties) }),
       ...(isLeft && { left: true }),
     })
-    if (isLeft) left++
+    if (isLeft) this.#left++
   }
-
-  function writeLevel(path: string, children: readonly MappedNode[], level: number): void {
-    const names = entryNames(children)
-    for (const [i, child] of children.entries()) {
-      const entry = names[i]!
-      const below = path === '' ? entry : `${path}/${entry}`
-      budget.node(level)
-      if (below.length > MAX_PATH) throw budget.exceeded('a path is longer than a file system takes')
-      const place = `${directory}/${below}`
-      const isLeft = child.left === true || (level >= depth && listedChildren(child).length > 0)
-      if (child.link !== undefined) symlinkSync(child.link, place)
-      else if (child.children === undefined && !child.left) {
-        const content = contentOf(child)
-        bytes += content.length
-        budget.bytes(content.length)
-        writeFileSync(place, content, { flag: 'wx' })
-      } else mkdirSync(place)
-      note(below, entry, child, isLeft)
-      if (child.children !== undefined && !isLeft) writeLevel(below, listedChildren(child), level + 1)
-    }
-  }
-
-  try {
-    mkdirSync(directory)
-    const isLeft = root.left === true
-    note('', '', root, isLeft)
-    if (!isLeft) writeLevel('', root.children ? listedChildren(root) : [{ ...root, name: OWN_TEXT }], 1)
-  } catch (error) {
-    throw fileError(error, directory)
-  }
-  return { entries: budget.nodes, bytes, left, index }
 }
 
 /** What a leaf's file holds. */
@@ -132,11 +214,11 @@ export function contentOf({ text }: MappedNode): Buffer {
   return typeof text === 'string' ? Buffer.from(`${text}\n`) : Buffer.from(text)
 }
 
-/** Writes a tree's index beside it; nothing where there is none. Throws CosmosError. */
+/** Adds to a tree's index beside it; nothing where there is nothing. Throws CosmosError. */
 export function writeIndex(directory: string, index: readonly IndexEntry[]): void {
   if (index.length === 0) return
   try {
-    writeFileSync(directory + INDEX_SUFFIX, index.map((entry) => `${JSON.stringify(entry)}\n`).join(''))
+    appendFileSync(directory + INDEX_SUFFIX, index.map((entry) => `${JSON.stringify(entry)}\n`).join(''))
   } catch (error) {
     throw fileError(error, directory + INDEX_SUFFIX)
   }

@@ -117,6 +117,8 @@ function fileValidity(core: TreeCore, slot: NodeId): number {
  */
 function fillDirectory(core: TreeCore, slot: NodeId): void {
   const { attributes, validity } = core
+  // Of a tree that was made: there it says that the members are not written yet.
+  if (core.stackOf(slot).readOnly) attributes.mode &= ~0o1000
   if (!core.stackOf(slot).single) core.merged.newestTime(slot, attributes)
   else if (core.stat.device >>> 20 === 0 && core.devices.classOf(core.stat.device) === 'volatile') {
     attributes.mtime = Math.floor(Date.now() / 1000)

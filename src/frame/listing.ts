@@ -69,6 +69,8 @@ export class Listings {
     if (!core.frames.exists(node)) return -ESTALE
     const kind = core.frames.kind(node)
     if (!DIRECTORIES.has(kind)) return -ENOTDIR
+    const filled = core.productions.fills.fill(node)
+    if (filled !== 0) return filled
     const stack = core.stackOf(node)
     const asItIs =
       (kind === BACKED || kind === ANCHOR) &&

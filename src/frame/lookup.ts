@@ -35,6 +35,8 @@ export function lookup(core: TreeCore, parent: NodeId, name: Name): number {
   if (kind === LIBRARY) return lookupFunction(core, parent, name)
   if (kind === REMOTE) return lookupRemote(core, parent, name)
   if (kind !== BACKED && kind !== ANCHOR) return kind === HIDDEN_MOUNT ? missing(core, SHORT) : -ENOTDIR
+  const filled = core.productions.fills.fill(parent)
+  if (filled !== 0) return filled
   const special = specialDirectory(core, parent, name)
   if (special !== 0) return special < 0 ? special : answerAnchor(core, special, parent)
   if (parent === ROOT_NODE && core.remotes.roots.has(nameText(name))) return core.remotes.lookup(parent, name)

@@ -16,6 +16,7 @@ import { ANCHOR, BACKED, PRODUCED, REMOTE } from './frames.ts'
 import { type NodeId, PENDING } from './operations.ts'
 import { makeName, pathBytes } from './paths.ts'
 import { type Editable, Edits, type EditsParts } from './production/edits.ts'
+import { Fills, LARGE, WHOLE } from './production/fills.ts'
 import { Makers } from './production/makers.ts'
 import type { ProductionEnd, ProductionRequest } from './production/request.ts'
 import { ShownProductions } from './production/shown.ts'
@@ -81,6 +82,8 @@ interface Base {
   readonly uid: number
   readonly gid: number
   readonly mode: number
+  /** Bytes. */
+  readonly size: number
   /** Whether it lies where changes go to. */
   readonly isLocal: boolean
 }
@@ -114,6 +117,7 @@ export class Productions {
   readonly #makers = new Makers()
   readonly shown: ShownProductions
   readonly edits: Edits
+  readonly fills: Fills
   /** Keys whose production has ended, and whose lookups go on. */
   readonly #ended: string[] = []
   readonly #attributes = emptyAttributes()
@@ -123,6 +127,11 @@ export class Productions {
     this.#parts = parts
     this.#vocabulary = new Vocabulary(core, parts)
     this.shown = new ShownProductions(core)
+    this.fills = new Fills(core, {
+      produce: (request) => parts.produce?.(request),
+      requestOf: (anchor) => this.#requestOf(anchor),
+      tell: (key) => this.#ended.push(key),
+    })
     this.edits = new Edits(core, {
       store: parts.store,
       edit: parts.edit,
@@ -228,7 +237,8 @@ export class Productions {
     if (!read || !step) return -ESTALE
     const { base } = read
     const isDocument = step.kind === 'map' && others.length === 0 && EDITABLE.has(step.name)
-    if (!isDocument || this.#vocabulary.makersOf(step) !== '' || !base.isLocal) return -EROFS
+    if (!isDocument || this.#vocabulary.makersOf(step) !== '' || !base.isLocal || base.size > LARGE)
+      return -EROFS
     if (request.uid !== 0 && (request.uid !== base.uid || (base.mode & 0o200) === 0)) return -EACCES
     const output = stack.layers[0]!.path
     const { path, name, inode: identity, generation } = base
@@ -257,6 +267,7 @@ export class Productions {
 
   /** A production has ended. One that was cancelled is begun again by whoever has come to wait for it meanwhile. */
   ended(key: string, end: ProductionEnd): void {
+    if (this.fills.ended(key, end)) return
     const pending = this.#pending.get(key)
     this.#pending.delete(key)
     this.#abandoned.delete(key)
@@ -348,18 +359,7 @@ export class Productions {
       if (made === undefined) {
         if (!this.#pending.has(key)) {
           this.#pending.set(key, { base, step, input, generation: identity })
-          const expected = input === base.path ? base.inode : undefined
-          this.#parts.produce?.({
-            key,
-            step,
-            input,
-            identity: expected,
-            output,
-            modules: this.#vocabulary.modules(step.kind),
-            scanners: this.#vocabulary.modules('map'),
-            executable: this.#vocabulary.executable(step)?.path,
-            source: step.kind === 'source' ? base.source : undefined,
-          })
+          this.#parts.produce?.(this.#request(key, step, base, input))
         }
         if (this.#makers.isLoop(key, this.#core.request.pid)) return { state: 'loop' }
         this.#abandoned.delete(key)
@@ -370,6 +370,37 @@ export class Productions {
       identity = key
     }
     return { state: 'made', path: input, isDirectory }
+  }
+
+  #request(key: string, step: Step, base: Base, input: string): ProductionRequest {
+    const isBase = input === base.path
+    const size = isBase ? base.size : (lstatSync(pathBytes(input), { throwIfNoEntry: false })?.size ?? 0)
+    const isLarge = step.kind === 'map' && size > LARGE && !WHOLE.has(step.name)
+    return {
+      key,
+      step,
+      input,
+      identity: isBase ? base.inode : undefined,
+      output: this.#output(key),
+      modules: this.#vocabulary.modules(step.kind),
+      scanners: this.#vocabulary.modules('map'),
+      executable: this.#vocabulary.executable(step)?.path,
+      source: step.kind === 'source' ? base.source : undefined,
+      levels: isLarge ? { depth: 1, more: 0 } : undefined,
+    }
+  }
+
+  /** How the tree that an anchor shows was made; `-errno` where its name stands for another by now. */
+  #requestOf(anchor: NodeId): ProductionRequest | number {
+    const { frames } = this.#core
+    const read = this.#readNow(frames.parent(anchor), frames.nameText(anchor))
+    const keys = read && this.#keys(read.base, read.steps)
+    const key = keys?.at(-1)
+    const step = read?.steps.at(-1)
+    if (!read || !step || key === undefined) return -ESTALE
+    if (this.#core.stackOf(anchor).layers[0]?.path !== this.#output(key)) return -ESTALE
+    const former = keys?.at(-2)
+    return this.#request(key, step, read.base, former === undefined ? read.base.path : this.#output(former))
   }
 
   /** Whether a result is a directory; undefined while there is none. */
@@ -445,6 +476,7 @@ export class Productions {
       uid,
       gid,
       mode,
+      size,
       isLocal:
         !core.stackOf(parent).readOnly && (core.stackOf(parent).single || layer === core.localLayer(parent)),
     }

@@ -119,6 +119,8 @@ export function names(core: TreeCore, place: Place): string[] {
   try {
     if (getattr(core, walked.node) < 0 || (core.attributes.mode & S_IFMT) !== S_IFDIR)
       throw new CosmosError('ENOTDIR', readable(place.path), 'is not a directory')
+    if (core.productions.fills.fill(walked.node) === PENDING)
+      throw new CosmosError('EINPROGRESS', readable(place.path), 'is being made')
     const kind = core.frames.kind(walked.node)
     const merged =
       kind === ANCHOR || kind === BACKED

@@ -75,7 +75,7 @@ export class Producer {
       }
     } catch (error) {
       // What the process had made so far.
-      await rm(`${output}.part`, { recursive: true, force: true }).catch(() => {})
+      if (!request.fill) await rm(`${output}.part`, { recursive: true, force: true }).catch(() => {})
       if (signal.aborted) return { state: 'cancelled' }
       return { state: 'failed', why: error instanceof Error ? error.message : String(error) }
     } finally {
@@ -124,7 +124,7 @@ export class Producer {
 
   /** By a mapper, a transformer or a program: bytes or entries that were made. */
   async #make(
-    { key, step, input, identity, output, modules, scanners, executable }: ProductionRequest,
+    { key, step, input, identity, output, modules, scanners, executable, levels, fill }: ProductionRequest,
     pool: VmPool,
     vm: string,
     signal: AbortSignal,
@@ -144,6 +144,8 @@ export class Producer {
         ...(step.form === undefined ? {} : { form: step.form }),
         modules: modules.map(toWire),
         scanners: scanners.map(toWire),
+        ...levels,
+        ...(fill && { fill: true, at: fill.at.map(toWire), more: fill.more }),
         deadline,
       })
       return Number(made.size ?? made.entries)

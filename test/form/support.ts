@@ -41,7 +41,13 @@ export function mapped(
 ): Promise<{ files: Record<string, string>; index: readonly IndexEntry[]; left: number }> {
   return inDirectory(async (directory) => {
     const tree = await mapTree(form, document, options)
-    const { index, left } = writeTree(tree, join(directory, 'tree'), options?.depth, options?.limits)
+    const { index, left } = writeTree(
+      tree,
+      join(directory, 'tree'),
+      options?.depth,
+      options?.more,
+      options?.limits,
+    )
     return { files: listing(join(directory, 'tree')), index, left }
   })
 }

@@ -119,7 +119,9 @@ test('bounds and errors', () =>
     let deep: MappedNode = { name: 'x', text: '' }
     for (let i = 0; i < 30; i++) deep = { name: 'd'.repeat(200), children: [deep] }
     const write = (node: MappedNode, nodes = 10, bytes = 20, depth = 100) =>
-      failure(() => writeTree(node, join(directory, `${Math.random()}`), undefined, { nodes, bytes, depth }))
+      failure(() =>
+        writeTree(node, join(directory, `${Math.random()}`), undefined, 0, { nodes, bytes, depth }),
+      )
     expect(await write(many)).toBe('EFBIG tree: more than 20 bytes')
     expect(await write(many, 10, 100)).toBe('EFBIG tree: more than 10 nodes')
     expect(await write(deep, 100, 100, 5)).toBe('EFBIG tree: nested deeper than 5 levels')

@@ -7,6 +7,7 @@ import {
   findMapper,
   type Produced,
   type Production,
+  produceFill,
   produceMap,
   produceTransform,
 } from '../../src/form/produce.ts'
@@ -34,6 +35,8 @@ interface Order extends Production {
   /** The program that is run. */
   readonly program: string
   readonly args: readonly string[]
+  /** Whether it is a part of a tree that is there. */
+  readonly fill: boolean
   /** Directories with users' own: of `kind`, and mappers for the input. */
   readonly modules: readonly string[]
   readonly scanners: readonly string[]
@@ -148,6 +151,7 @@ export class Session {
         (own?.module as Mapper | undefined) ??
         (name === 'd' ? findMapper(order.form, order.input) : mapperNamed(name))
       if (!mapper) throw new CosmosError('ENOENT', name, 'no mapper is called so')
+      if (order.fill) return produceFill(mapper, order)
       return produceMap(mapper, order)
     }
     const transformer = (own?.module as Transformer | undefined) ?? transformerNamed(name)
@@ -175,7 +179,7 @@ function orderOf(args: Message): Order {
   const { kind } = args
   if (kind !== 'map' && kind !== 'transform' && kind !== 'run')
     throw protocolError('kind is neither map, transform nor run')
-  const { form, depth } = args
+  const { form, depth, more } = args
   return {
     kind,
     name: textOf(args.name, 'name'),
@@ -188,6 +192,8 @@ function orderOf(args: Message): Order {
     output: textOf(args.output, 'output'),
     at: listOf(args.at, 'at').map((entry) => textOf(entry, 'at')),
     ...(form === undefined || form === null ? {} : { form: textOf(form, 'form') }),
+    fill: args.fill === true,
+    ...(more === undefined || more === null ? {} : { more: countOf(more, 'more') }),
     ...(depth === undefined || depth === null ? {} : { depth: countOf(depth, 'depth') }),
   }
 }

@@ -1,6 +1,6 @@
 import type { Budget } from '../budget.ts'
 import { mayBeEntry } from '../entry-names.ts'
-import { budgetFor, type Mapper, malformedAt } from '../mapper.ts'
+import { budgetFor, type MapOptions, type Mapper, malformedAt } from '../mapper.ts'
 import { utf8Of } from '../text.ts'
 import type { MappedNode } from '../tree.ts'
 
@@ -17,9 +17,7 @@ export const json: Mapper = {
   name: 'json',
   extensions: ['json', 'geojson', 'webmanifest', 'ipynb'],
   map: (bytes, options) =>
-    new Reader(utf8Of('json', bytes), budgetFor('json', bytes, options), options?.at).document(
-      options?.depth,
-    ),
+    new Reader(utf8Of('json', bytes), budgetFor('json', bytes, options), options).document(options?.depth),
 }
 
 class Reader {
@@ -27,12 +25,18 @@ class Reader {
   readonly #budget: Budget
   /** Entries from the root to what is wanted. */
   readonly #path: readonly string[]
+  /** Nodes that may still be made deeper than asked for. */
+  #more: number
+  /** Whether what is wanted has been met. */
+  #isMet: boolean
   #at = 0
 
-  constructor(text: string, budget: Budget, path: readonly string[] = []) {
+  constructor(text: string, budget: Budget, { at = [], more = 0 }: MapOptions = {}) {
     this.#text = text
     this.#budget = budget
-    this.#path = path
+    this.#path = at
+    this.#more = more
+    this.#isMet = at.length === 0
   }
 
   document(depth = Number.POSITIVE_INFINITY): MappedNode {
@@ -92,8 +96,10 @@ class Reader {
     return { name, text, type: 'number' }
   }
 
-  #container(name: string, level: number, depth: number, type: 'object' | 'array'): MappedNode {
+  #container(name: string, level: number, asked: number, type: 'object' | 'array'): MappedNode {
     const end = type === 'object' ? '}' : ']'
+    const isMore = level >= asked && this.#isMet && this.#more > 0
+    const depth = isMore ? level + 1 : asked
     const isKept = level < depth
     const wanted = this.#path[level]
     const children: MappedNode[] = []
@@ -106,8 +112,10 @@ class Reader {
     for (;;) {
       const key = type === 'object' ? this.#key(isKept) : String(count)
       const isAside = wanted !== undefined && !mayBeEntry(wanted, key)
+      if (wanted !== undefined && !isAside && level + 1 === this.#path.length) this.#isMet = true
       const child = this.#value(key, level + 1, isAside ? Math.min(depth, level + 1) : depth)
       if (isKept) children.push(child)
+      if (isMore) this.#more--
       count++
       const next = this.#next()
       if (next !== ',' && next !== end) throw this.#wrong(`"," or "${end}" is missing`)

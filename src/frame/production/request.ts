@@ -16,6 +16,10 @@ export interface ProductionRequest {
   readonly scanners: readonly string[]
   /** The program that is run, or the library that is called. */
   readonly executable: string | undefined
+  /** Levels of a tree that are written, and nodes below them that are too; all of it where it is undefined. */
+  readonly levels: { readonly depth: number; readonly more: number } | undefined
+  /** A directory of a tree that is there, by its path's entries, is filled, and so many nodes of those behind it. */
+  readonly fill?: { readonly at: readonly string[]; readonly more: number }
 }
 
 /** How a production has ended. */
