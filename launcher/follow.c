@@ -6,13 +6,9 @@
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/syscall.h>
 #include <unistd.h>
-
-#define MAX_SIGNAL 64
 
 /* The program's process, once it is known to be one of this machine. */
 struct program {
@@ -101,18 +97,6 @@ static void forward_signals(struct run *run) {
   }
 }
 
-/* Ends by a signal, without a core file: the program's own is enough. */
-static _Noreturn void die_by(int number) {
-  unsigned long action[8] = {(unsigned long)SIG_DFL};
-  uint64_t set = UINT64_C(1) << (number - 1);
-  setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
-  prctl(PR_SET_DUMPABLE, 0);
-  syscall(SYS_rt_sigaction, number, action, NULL, sizeof set);
-  kill(getpid(), number);
-  syscall(SYS_rt_sigprocmask, SIG_UNBLOCK, &set, NULL, sizeof set);
-  _exit(128 + number);
-}
-
 /* Waits until copiers have copied what the program wrote; a signal ends this as it would have ended the program. */
 static void finish_record(struct run *run) {
   for (int i = 0; i < run->copiers_count; i++) record_end(&run->copiers[i]);
@@ -130,29 +114,10 @@ static void finish_record(struct run *run) {
 
 /* Tells the daemon how the program ended, and ends likewise. */
 static _Noreturn void finish(struct run *run, const struct other_side *vm, struct value ended) {
-  uint64_t code, number;
-  bool coded = mp_uint(mp_get(ended, "code"), &code) && code <= 255;
-  bool killed = !coded && mp_uint(mp_get(ended, "signal"), &number) && number > 0 && number <= MAX_SIGNAL;
-  if (!coded && !killed) lost(run, vm, "sent what cannot be read");
+  struct ending ending;
+  if (!ending_of(ended, &ending)) lost(run, vm, "sent what cannot be read");
   finish_record(run);
-
-  struct bytes frame = {0};
-  put_request(&frame, REQUEST + 1, "ran", 2);
-  mp_put_key(&frame, "run");
-  bytes_add(&frame, run->run_id.at, run->run_id.size);
-  mp_put_key(&frame, "exit");
-  mp_put_map(&frame, coded ? 1 : 2);
-  mp_put_key(&frame, coded ? "code" : "signal");
-  mp_put_uint(&frame, coded ? code : number);
-  if (killed) {
-    mp_put_key(&frame, "core");
-    mp_put_bool(&frame, mp_true(mp_get(ended, "core")));
-  }
-  frame_end(&frame);
-  /* A daemon that is gone need not know. */
-  wire_send(&run->daemon, &frame, NULL, 0);
-  if (killed) die_by(number);
-  _exit(code);
+  end_as(run, ending);
 }
 
 /* The VM's process has ended, and it was the program: the daemon knows how. */

@@ -1,44 +1,13 @@
 /* The program goes to its VM, with all that the caller gave it: `exec` in docs/vm-protocol.md. */
 #define _GNU_SOURCE
 #include "launcher.h"
+#include "terminal.h"
 
 #include <errno.h>
-#include <poll.h>
-#include <signal.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/resource.h>
-#include <sys/signalfd.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
-
-/* Size of the kernel's sigset_t, and the highest signal. */
-#define SET_SIZE 8
-#define MAX_SIGNAL 64
-
-/*
- * All signals but those that the caller has ignored, which stay so. They come by signalfd(2), which tells who sent
- * them. By system calls: the C library keeps two signals for itself.
- */
-static void catch_signals(struct run *run) {
-  uint64_t set = 0;
-  for (int number = 1; number <= MAX_SIGNAL; number++) {
-    /* struct sigaction of the kernel begins with the handler. */
-    unsigned long action[8];
-    if (number == SIGKILL || number == SIGSTOP) continue;
-    if (syscall(SYS_rt_sigaction, number, NULL, action, SET_SIZE) < 0) continue;
-    if (action[0] != (unsigned long)SIG_IGN) set |= UINT64_C(1) << (number - 1);
-  }
-  syscall(SYS_rt_sigprocmask, SIG_SETMASK, &set, NULL, SET_SIZE);
-  run->signals = syscall(SYS_signalfd4, -1, &set, SET_SIZE, SFD_CLOEXEC | SFD_NONBLOCK);
-  if (run->signals < 0) fail(FAILED, "launcher: signals: ", why(), NULL);
-}
-
-static bool is_terminal(int fd) {
-  char settings[256];
-  return ioctl(fd, TCGETS, settings) == 0;
-}
 
 /* Puts pipes in the place of stdout and stderr where the run is recorded; a terminal stays one. */
 static void record(struct run *run, struct value asked, int *files) {

@@ -5,7 +5,8 @@
  *
  * as LAUNCHER CONTROL-SOCKET[?OPTIONS] PATH [ARG...]. It asks the daemon which VM runs PATH, hands the VM this
  * process's arguments, environment, working directory, limits and open files, and is the program for its caller:
- * signals go to it, it stops and goes on when the program does, and ends as it ends. See docs/vm-protocol.md.
+ * signals go to it, it stops and goes on when the program does, and ends as it ends. See docs/vm-protocol.md. Where a
+ * peer runs PATH, the launcher moves what the streams carry: docs/netrun.md.
  */
 #define _GNU_SOURCE
 #include "launcher.h"
@@ -46,6 +47,7 @@ int main(int argc, char **argv) {
   run.argv = argv + 2;
   run.directory = working_directory();
   ask_daemon(&run, argv[1]);
+  if (mp_is_map(mp_get((struct value){run.answer.at, run.answer.size}, "remote"))) pump(&run);
   hand_over(&run);
   follow(&run);
 }

@@ -7,6 +7,8 @@
 #include "record.h"
 #include "wire.h"
 
+/* The highest signal. */
+#define MAX_SIGNAL 64
 /* unix(7), SCM_MAX_FD: most descriptors of one message. */
 #define MAX_DESCRIPTORS 253
 /* The only request of the VM's connection; the daemon's has `ran` as its second. */
@@ -42,6 +44,28 @@ void put_texts(struct bytes *frame, char **texts);
 /* Checks the first frame of the other side, which is the hello of our version. */
 void check_hello(const char *who, struct value map);
 
+/* How a program has ended: its exit code, or the signal that ended it. */
+struct ending {
+  bool killed;
+  bool core;
+  uint64_t number;
+};
+
+/* Reads `{code}` or `{signal, core}`; false for any other value. */
+bool ending_of(struct value told, struct ending *ending);
+
+/* Tells the daemon how the program ended, and ends likewise. */
+_Noreturn void end_as(struct run *run, struct ending ending);
+
+/* Ends by a signal, without a core file: the program's own is enough. */
+_Noreturn void die_by(int number);
+
+/*
+ * All signals but those that the caller has ignored, which stay so. They come by signalfd(2), which tells who sent
+ * them. By system calls: the C library keeps two signals for itself.
+ */
+void catch_signals(struct run *run);
+
 /* Asks the daemon who runs the path; `socket` may have `?OPTIONS` after it. Does not return without an answer. */
 void ask_daemon(struct run *run, char *socket);
 
@@ -53,5 +77,8 @@ void hand_over(struct run *run);
 
 /* Is the program for its caller, until it ends. */
 _Noreturn void follow(struct run *run);
+
+/* The same for a program that a peer runs, where the answer has `remote`: docs/netrun.md. */
+_Noreturn void pump(struct run *run);
 
 #endif

@@ -109,6 +109,11 @@ int ioctl(int fd, unsigned long request, ...) {
   return CALL(SYS_ioctl, fd, request, argument, 0, 0, 0);
 }
 
+/* The C library's struct stat is the kernel's own on these processors. */
+int fstat(int fd, struct stat *status) {
+  return CALL(SYS_fstat, fd, status, 0, 0, 0, 0);
+}
+
 int close(int fd) {
   return CALL(SYS_close, fd, 0, 0, 0, 0, 0);
 }
@@ -156,6 +161,10 @@ ssize_t sendmsg(int fd, const struct msghdr *message, int flags) {
 
 ssize_t recv(int fd, void *buffer, size_t size, int flags) {
   return CALL(SYS_recvfrom, fd, buffer, size, flags, NULL, NULL);
+}
+
+int setsockopt(int fd, int level, int option, const void *value, socklen_t size) {
+  return CALL(SYS_setsockopt, fd, level, option, value, size, 0);
 }
 
 int shutdown(int fd, int how) {

@@ -4,9 +4,8 @@ import { dirname, join } from 'node:path'
 import { CosmosError } from '../errors.ts'
 import { decodePayload, encodeFrame, FrameReader, isMap, protocolError } from '../form/msgpack.ts'
 import { toWireError } from '../form/wire.ts'
-import { getsockopt } from '../os/libc.ts'
-import { allocateNative } from '../os/memory.ts'
-import { type ControlHandlers, dispatch, isOperation, OPERATIONS, type PeerCredentials } from './handlers.ts'
+import { type PeerCredentials, peerOf } from '../os/peer-credentials.ts'
+import { type ControlHandlers, dispatch, isOperation, OPERATIONS } from './handlers.ts'
 import { PROTOCOL_VERSION, type ServerMessage } from './protocol.ts'
 
 /** Requests that one connection may have at hand. */
@@ -263,20 +262,4 @@ async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<
 function describe(value: unknown): string {
   if (typeof value === 'string') return value.slice(0, 40)
   return isMap(value) || Array.isArray(value) ? 'that' : String(value)
-}
-
-const SOL_SOCKET = 1
-const SO_PEERCRED = 17
-
-/** Who is at the other end, as the kernel says. Linux only: elsewhere the socket's mode alone guards it. */
-function peerOf(socket: Socket): PeerCredentials | undefined {
-  if (process.platform !== 'linux') return undefined
-  const { _handle: handle } = socket as Socket & { _handle?: { fd?: number } | null }
-  // struct ucred (12), and the length that the kernel wants and answers (4).
-  const memory = allocateNative(16)
-  memory.view.setUint32(12, 12, true)
-  const result = getsockopt(handle?.fd ?? -1, SOL_SOCKET, SO_PEERCRED, memory.address, memory.address + 12)
-  if (result < 0) return { pid: 0, uid: -1, gid: -1 }
-  const { view } = memory
-  return { pid: view.getInt32(0, true), uid: view.getUint32(4, true), gid: view.getUint32(8, true) }
 }

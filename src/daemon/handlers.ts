@@ -1,5 +1,6 @@
 import type { WireText } from '../form/wire.ts'
 import type { PeerReport } from '../mesh/mesh.ts'
+import type { PeerCredentials } from '../os/peer-credentials.ts'
 import type { RunExit } from '../vm/runs.ts'
 import { ArgumentReader } from './argument-reader.ts'
 import type {
@@ -92,13 +93,6 @@ export interface RequestContext {
   readonly peer: PeerCredentials | undefined
   /** Calls back once when the client's connection is closed, after the answer too. */
   onClose(callback: () => void): void
-}
-
-/** struct ucred of the client (unix(7), SO_PEERCRED). */
-export interface PeerCredentials {
-  readonly pid: number
-  readonly uid: number
-  readonly gid: number
 }
 
 type NoArguments = Record<string, never>

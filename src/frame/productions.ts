@@ -451,6 +451,7 @@ export class Productions {
       generation,
       identity: dropped === undefined ? generation : `${generation}:${dropped}`,
       isLocal: false,
+      size: size ?? 0,
       uid: OWN_UID,
       gid: OWN_GID,
       mode,

@@ -27,35 +27,53 @@ export interface Subject {
   shell(script: string, options?: RunOptions): Promise<Result>
 }
 
-/** Defines cases for both launchers; that in C is skipped where it cannot be built. */
-export function forBoth(title: string, define: (subject: Subject) => void): void {
+/** Defines cases for both launchers, in a world of theirs; that in C is skipped where it cannot be built. */
+export function forBothIn<World extends { stop(): Promise<void> }>(
+  start: () => Promise<World>,
+  title: string,
+  define: (name: LauncherName, file: string, world: () => World) => void,
+): void {
   describe.each(['C', 'Node'] as const)(`${title}, launcher in %s`, (name) => {
     const file = PATHS[name]
-    let world: LaunchWorld | undefined
+    let world: World | undefined
     let missing: string | undefined
     beforeAll(async () => {
       if (name === 'C') {
         const { stdout } = spawnSync(process.execPath, [join(checkout, 'scripts/build-launcher.mjs')])
         if (!existsSync(file)) missing = stdout.toString().trim()
       }
-      world = await LaunchWorld.start()
+      world = await start()
     })
     beforeEach(({ skip }) => {
       if (missing !== undefined) skip(missing)
     })
     afterAll(() => world?.stop())
-    const subject: Subject = {
-      name,
-      file,
-      get world() {
-        if (!world) throw new Error('the group has not begun')
-        return world
-      },
-      launch: (program, args, options = {}) => run(file, [subject.world.control, program, ...args], options),
-      shell: (script, options) => subject.launch('/bin/sh', ['-c', script], options),
-    }
-    define(subject)
+    define(name, file, () => {
+      if (!world) throw new Error('the group has not begun')
+      return world
+    })
   })
+}
+
+/** The same with programs that a VM of this host runs. */
+export function forBoth(title: string, define: (subject: Subject) => void): void {
+  forBothIn(
+    () => LaunchWorld.start(),
+    title,
+    (name, file, world) => {
+      const subject: Subject = {
+        name,
+        file,
+        get world() {
+          return world()
+        },
+        launch: (program, args, options = {}) =>
+          run(file, [subject.world.control, program, ...args], options),
+        shell: (script, options) => subject.launch('/bin/sh', ['-c', script], options),
+      }
+      define(subject)
+    },
+  )
 }
 
 /** Numbers of a process's open files. */
