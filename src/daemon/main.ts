@@ -194,6 +194,7 @@ async function listen(passthrough: boolean): Promise<void> {
       registry,
       runs,
       compileCache,
+      remote: (launch) => mesh.launch(launch),
     }),
     async status() {
       const running = await mesh.running?.catch(() => undefined)

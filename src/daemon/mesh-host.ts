@@ -1,13 +1,15 @@
 import { existsSync } from 'node:fs'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { DeviceTable } from '../frame/devices.ts'
 import { toBytesText } from '../frame/paths.ts'
 import type { Mesh } from '../mesh/mesh.ts'
+import type { Netrun, NetrunOffer } from '../mesh/netrun/netrun.ts'
 import { OwnPrograms } from '../mesh/own-programs.ts'
 import type { Sources } from '../source/sources.ts'
 import type { Instance } from './instance.ts'
 import type { TreeAsker } from './tree-requests.ts'
+import type { RemoteLaunch } from './vm-handlers.ts'
 
 /** What the daemon has of the mesh. */
 export interface MeshHostParts {
@@ -32,6 +34,8 @@ export class MeshHost {
   readonly #parts: MeshHostParts
   readonly programs: OwnPrograms
   #mesh: Promise<Mesh> | undefined
+  /** Where launchers of programs of peers come; made for the first. */
+  #netrun: Promise<Netrun> | undefined
 
   constructor(parts: MeshHostParts) {
     this.#parts = parts
@@ -57,10 +61,41 @@ export class MeshHost {
     return this.#mesh
   }
 
+  /** Prepares a program to be run by a peer. Rejects with CosmosError ENOENT for a host that is none. */
+  async launch({ peer, program, ...launch }: RemoteLaunch): Promise<NetrunOffer> {
+    const named = (await this.get()).peer(peer)
+    const below = `${this.#parts.mount}/${named.name}/`
+    const path = program.startsWith(below) ? program.slice(below.length - 1) : program
+    this.#netrun ??= this.#listen()
+    return (await this.#netrun).offer({ ...launch, peer: named, program: path })
+  }
+
+  async #listen(): Promise<Netrun> {
+    const { Netrun } = await import('../mesh/netrun/netrun.ts')
+    const { openOnPeer } = await import('../mesh/exec-caller.ts')
+    return Netrun.listen({
+      path: join(this.#parts.instance.runtime, 'netrun'),
+      open: openOnPeer(
+        () => this.get(),
+        (directory) => this.#hostPathOf(directory),
+      ),
+      log: (line) => console.error(line),
+    })
+  }
+
+  /** The host path of a directory of the caller's: one that lies in the tree is where the tree has it from. */
+  async #hostPathOf(directory: string): Promise<string | undefined> {
+    const { mount, tree } = this.#parts
+    if (directory !== mount && !directory.startsWith(`${mount}/`)) return directory
+    const { layers } = await tree.ask('inspect', { path: directory, cwd: '/', mount })
+    return layers.length === 1 ? layers[0]?.path : undefined
+  }
+
   /** Tells the peers that it ends, as far as that goes at once. */
   async close(): Promise<void> {
     const mesh = await this.#mesh?.catch(() => undefined)
-    await Promise.race([mesh?.close(), sleep(FAREWELL_MS)])
+    const netrun = await this.#netrun?.catch(() => undefined)
+    await Promise.race([Promise.all([netrun?.close(), mesh?.close()]), sleep(FAREWELL_MS)])
   }
 
   async #start(): Promise<Mesh> {
@@ -71,7 +106,7 @@ export class MeshHost {
       state: instance.state,
       database: instance.database,
       layer: join(instance.runtime, 'peers'),
-      sandboxes: join(instance.runtime, 'sandbox'),
+      sandboxes: sandboxDirectory(instance.runtime),
       name,
       software,
       mount,
@@ -85,4 +120,11 @@ export class MeshHost {
     await mesh.start()
     return mesh
   }
+}
+
+/** What sandboxes are made of: whoever is in one must reach it, which is another user where the daemon is root's. */
+function sandboxDirectory(runtime: string): string {
+  return process.getuid?.() === 0
+    ? join('/run/cosmos-sandboxes', basename(runtime))
+    : join(runtime, 'sandbox')
 }

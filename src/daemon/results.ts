@@ -1,4 +1,5 @@
 import type { WireText } from '../form/wire.ts'
+import type { NetrunAnswer } from '../mesh/netrun/netrun.ts'
 
 // What operations of the control protocol answer (docs/protocol.md), paths and names as they go.
 
@@ -47,8 +48,9 @@ export interface VmReport extends VmStatus {
   /** Whether the link `.cosm/default/vm` names it. */
   default: boolean
 }
-/** Of `launch`: the VM that executes, and what it is told. */
-export interface LaunchResult {
+/** Of `launch`: the VM that executes, and what it is told; or the peer, by way of the launcher (docs/netrun.md). */
+export type LaunchResult = LocalLaunch | NetrunAnswer
+interface LocalLaunch {
   vm: string
   /** Where the VM's session is had. */
   socket: WireText

@@ -4,6 +4,7 @@ import { CosmosError } from '../errors.ts'
 import { toWire, type WireText } from '../form/wire.ts'
 import type { Wanted } from '../frame/execution.ts'
 import { readable, toBytesText } from '../frame/paths.ts'
+import type { NetrunAnswer, NetrunOffer } from '../mesh/netrun/netrun.ts'
 import type { VmRegistry } from '../vm/registry.ts'
 import type { Route } from '../vm/route.ts'
 import { type FoundPlan, RouteCache } from '../vm/route-cache.ts'
@@ -27,10 +28,24 @@ export interface VmPlaces {
   readonly runs: Runs
   /** Where Node keeps compiled code. */
   readonly compileCache: string | undefined
+  /** Prepares a program to be run by a peer. Throws CosmosError ENOENT for a host that is none. */
+  remote(launch: RemoteLaunch): Promise<NetrunOffer>
+}
+
+/** A program for a peer to run; texts have one character a byte. */
+export interface RemoteLaunch {
+  readonly run: string
+  /** Name of the peer, or its id. */
+  readonly peer: string
+  /** A name, or a path of its host. */
+  readonly program: string
+  readonly argv: readonly string[]
+  readonly cwd: string
+  readonly lend: readonly string[]
 }
 
 /** Handlers over the VM registry; what a path is the tree thread knows. */
-export function vmHandlers({ tree, mount, registry, runs, compileCache }: VmPlaces): VmHandlers {
+export function vmHandlers({ tree, mount, registry, runs, compileCache, remote }: VmPlaces): VmHandlers {
   const place = (args: PathArguments) => ({ path: args.path, cwd: args.cwd, mount })
   /** Runs whose launcher has told how they ended. */
   const told = new Set<string>()
@@ -52,11 +67,43 @@ export function vmHandlers({ tree, mount, registry, runs, compileCache }: VmPlac
       throw new CosmosError('EPERM', `VM ${name}`, 'may not start VMs', 'docs/vm-protocol.md')
   }
 
+  /** A program that a peer runs. Its run is over when the launcher has told so, or is gone. */
+  async function netrun(
+    args: LaunchArguments,
+    peer: string,
+    program: string,
+    options: URLSearchParams,
+    context: RequestContext,
+  ): Promise<NetrunAnswer> {
+    const { path, cwd, argv } = args
+    const lend = options.getAll('lend').map(toBytesText)
+    const start = { path, cwd, argv, env: undefined, vm: 'netrun', payload: program, peer }
+    const id = runs.begin(start, options.has('record'))
+    const end = (): void => {
+      if (!told.delete(id)) runs.end(id, { lost: 'its launcher ended' })
+    }
+    try {
+      const offer = await remote({ run: id, peer, program, argv, cwd, lend })
+      context.onClose(() => {
+        offer.withdraw()
+        end()
+      })
+      return offer.answer
+    } catch (error) {
+      runs.end(id, { lost: error instanceof Error ? error.message : String(error) })
+      throw error
+    }
+  }
+
   return {
     async launch(args, context) {
       refuseVm(context)
       const options = new URLSearchParams(args.options)
+      const on = options.get('on')
+      if (on !== null) return netrun(args, on, options.get('program') ?? args.path, options, context)
       const found = routes.get(args.path, args.options) ?? (await findRoute(args, options))
+      const { peer } = found.route
+      if (peer !== undefined) return netrun(args, peer, nameOf(args.path), options, context)
       const route = { ...found.route, ...lentBy(options, args.cwd) }
       const pool = registry.pool(found.plan)
       const lease = pool.lease()
@@ -154,6 +201,11 @@ function lentBy(options: URLSearchParams, cwd: string): Pick<Route, 'lend'> {
   const lent = options.getAll('lend').map(toBytesText)
   if (lent.length === 0) return {}
   return { lend: [[cwd, '.'], ...[cwd, ...lent].map((each) => [each, each] as const)] }
+}
+
+/** The name of a program by its path. */
+function nameOf(path: string): string {
+  return path.slice(path.lastIndexOf('/') + 1)
 }
 
 function wantedBy(options: URLSearchParams): Wanted {

@@ -286,6 +286,12 @@ export class Mesh {
     return this.#cosm.names
   }
 
+  /** A peer by its name or id. Throws CosmosError ENOENT. */
+  peer(named: string): { id: string; name: string } {
+    const { id, name } = this.#named(named)
+    return { id, name }
+  }
+
   /** Calls an operation of a peer. Throws CosmosError ENOENT for a host that is none. */
   open(peer: string, op: string, args: unknown, options: CallOptions): Call {
     return this.#contactNamed(peer).session.open(op, args, options)

@@ -26,6 +26,8 @@ export interface RunStart {
   readonly env: readonly string[] | undefined
   readonly vm: string
   readonly payload: string
+  /** The peer that runs it: `me@gpubox`; undefined: this host. */
+  readonly peer?: string
 }
 
 /** How an execution ended: its exit code, the number of a signal, or that nobody knows. */
@@ -84,7 +86,7 @@ export class Runs {
       ['cwd', line(start.cwd)],
       ['payload', line(start.payload)],
       ['vm', line(start.vm)],
-      ['peer', 'local\n'],
+      ['peer', line(start.peer ?? 'local')],
       ['trace', traceLine('launched')],
       ['argv', zeroed(start.argv)],
     ]

@@ -12,16 +12,21 @@ export const command: CliCommand = {
   examples: [
     'cosmos exec hello.wasm',
     'cosmos exec --vm hostexec /usr/bin/env',
+    'cosmos exec --on me@gpubox nvidia-smi',
     'echo hello | cosmos exec ~/cosmos/.cosm/bin/uppercase.wasm',
   ],
   configure(command) {
     command
       .argument('<program>', 'a path, or the name of a program in .cosm/bin')
       .argument('[arg...]', 'its arguments')
+      .option(
+        '--on <peer>',
+        'run it on this peer, or not at all; the program is a name or a path of that host',
+      )
       .option('--vm <name>', 'run it in this VM, or not at all')
       .option(
         '--lend <dir...>',
-        'a directory that a WebAssembly program may use, beside the working directory',
+        'a directory that a WebAssembly program or a peer may use, beside the working directory',
       )
       .option('--no-record', 'keep no copy of its output in .cosm/run')
       .passThroughOptions()
@@ -30,12 +35,16 @@ export const command: CliCommand = {
         if (options.vm !== undefined) query.set('vm', options.vm)
         for (const directory of options.lend ?? []) query.append('lend', resolve(directory))
         if (options.record) query.set('record', '1')
-        await launch({ path: await pathOf(program), args, options: query })
+        if (options.on === undefined) return launch({ path: await pathOf(program), args, options: query })
+        query.set('on', options.on)
+        query.set('program', program)
+        await launch({ path: `/${options.on}/${program}`, args, options: query })
       })
   },
 }
 
 interface ExecOptions {
+  on?: string
   vm?: string
   lend?: string[]
   record: boolean
