@@ -114,7 +114,7 @@ export class MeshHost {
       sources,
       rootsChanged: () => tree.ask('setSources', sources.roots),
       isTree: (path) => path === mount || devices.isCosmosMountPoint(path, MOUNTS_FRESH),
-      programs: () => this.programs.all(),
+      programs: (anew) => this.programs.all(anew),
       log: (line) => console.error(line),
     })
     await mesh.start()

@@ -29,6 +29,8 @@ import { Session, type SessionState } from './session/session.ts'
 
 /** How often a peer that is down is dialled because somebody asks for it, milliseconds. */
 const ASK_AGAIN_MS = 1000
+/** How often a peer is asked what it offers: programs come and go without a word. Milliseconds. */
+const LEARN_MS = 30_000
 
 /** What the mesh needs of the daemon. */
 export interface MeshParts {
@@ -50,8 +52,8 @@ export interface MeshParts {
   rootsChanged(): Promise<void>
   /** Whether a directory shows as an empty one: a cosmos mount. */
   isTree(path: string): boolean
-  /** Host paths of the programs of this host, by name; not of those that are peers'. */
-  programs(): Promise<ReadonlyMap<string, string>>
+  /** Host paths of the programs of this host, by name; not of those that are peers'. `anew`: as they are now. */
+  programs(anew?: boolean): Promise<ReadonlyMap<string, string>>
   log(line: string): void
 }
 
@@ -100,6 +102,7 @@ export class Mesh {
   readonly #programs: PeerPrograms
   readonly #exec: ExecDesk
   #listener: Listener | undefined
+  #learning: NodeJS.Timeout | undefined
 
   /** Throws CosmosError: the key of this host, or the database, cannot be used. */
   constructor(parts: MeshParts) {
@@ -171,10 +174,14 @@ export class Mesh {
     if (addresses.length > 0)
       await this.listen(addresses).catch((error: Error) => this.#parts.log(`listen: ${error.message}`))
     this.#dialer.start()
+    this.#learning = setInterval(() => {
+      for (const [id, { session }] of this.#contacts) if (session.state === 'open') void this.#learn(id)
+    }, LEARN_MS).unref()
   }
 
   /** Ends all links and what runs for peers. */
   async close(): Promise<void> {
+    clearInterval(this.#learning)
     this.#dialer.close()
     await this.#listener?.close()
     for (const { session } of this.#contacts.values()) session.close()
@@ -461,7 +468,7 @@ export class Mesh {
 
   /** The programs that a peer may run here, and its grants. */
   async #offer({ grants }: Contact, rules: readonly unknown[]): Promise<object> {
-    const own = await this.#parts.programs()
+    const own = await this.#parts.programs(true)
     const programs: string[] = []
     for (const [name, path] of own)
       if (grants.execution([path, `.cosm/bin/${name}`]) !== undefined) programs.push(name)

@@ -17,10 +17,10 @@ export class OwnPrograms {
     this.#directories = directories
   }
 
-  /** Host paths by name; one character a byte. */
-  all(): Promise<ReadonlyMap<string, string>> {
+  /** Host paths by name; one character a byte. `anew`: as they are now. */
+  all(anew = false): Promise<ReadonlyMap<string, string>> {
     const now = performance.now()
-    if (!this.#programs || now - this.#readAt > FRESH) {
+    if (anew || !this.#programs || now - this.#readAt > FRESH) {
       this.#readAt = now
       this.#programs = readAll(this.#directories)
     }
