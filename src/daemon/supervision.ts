@@ -295,6 +295,7 @@ export class Supervisor {
 
   /** Unmounts; a mount that is busy goes from the tree at once, and its users are named. */
   async #unmount(force: boolean): Promise<void> {
+    await this.#detachOthers()
     if (!force) {
       const patience = sleep(UNMOUNT_PATIENCE_MS, false, { ref: false })
       if (await Promise.race([this.#tryUnmount(), patience, this.#hurried])) {
@@ -308,6 +309,14 @@ export class Supervisor {
     }
     await this.#detach(this.#path)
     this.#process.log(`detached ${this.#path}`)
+  }
+
+  /** Other places of the same tree (`mount --bind`) would keep it. */
+  async #detachOthers(): Promise<void> {
+    const device = this.#inheritance?.device
+    if (!device) return
+    for (const mount of readMountinfo())
+      if (mount.device === device && mount.path !== this.#path) await this.#detach(mount.path)
   }
 
   async #tryUnmount(): Promise<boolean> {

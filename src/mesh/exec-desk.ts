@@ -1,11 +1,14 @@
+import { randomBytes } from 'node:crypto'
 import { constants } from 'node:os'
 import { CosmosError } from '../errors.ts'
+import { toBytesText } from '../frame/paths.ts'
 import type { SourceService } from '../source/service.ts'
 import { type CallPeer, peerFiles } from './files/client.ts'
 import { countOf, fieldsOf, textOf, wrong } from './files/wire.ts'
 import type { Grants, Visitor } from './grants.ts'
 import { readableOf, writableOf } from './node-streams.ts'
 import type { WindowSize } from './pty.ts'
+import type { ReachableMount } from './reachable-mount.ts'
 import type { PeerLent, PeerPrograms, PeerResult, PeerRun } from './run-for-peer.ts'
 import { sandboxUser } from './sandbox.ts'
 import type { CallContext } from './session/incoming-call.ts'
@@ -13,8 +16,8 @@ import type { CallContext } from './session/incoming-call.ts'
 /** Programs of this host that a peer runs: its call `exec` (docs/mesh-protocol.md). */
 export interface ExecDeskParts {
   readonly programs: PeerPrograms
-  /** Where this host's tree is mounted; one character a byte. */
-  readonly mount: string
+  /** Where programs reach this host's tree. */
+  readonly mount: ReachableMount
   /** The host path of a program by its name in the cosm's `bin`; undefined for none. */
   find(name: string): Promise<string | undefined>
   /** Shows a source in the root of the tree under a name that is not listed, or takes it away. */
@@ -60,7 +63,6 @@ const MAX_LENT = 32
 
 export class ExecDesk {
   readonly #parts: ExecDeskParts
-  #last = 0
 
   constructor(parts: ExecDeskParts) {
     this.#parts = parts
@@ -91,9 +93,11 @@ export class ExecDesk {
     if (program === undefined)
       throw new CosmosError('ENOENT', wanted.program, 'is no program of this host', 'cosmos where NAME')
     const roots: string[] = []
+    const { mount } = this.#parts
     try {
       const lent: PeerLent[] = []
-      for (const each of wanted.lent) lent.push(await this.#show(each, call, roots))
+      const tree = toBytesText(await mount.use())
+      for (const each of wanted.lent) lent.push(await this.#show(each, tree, call, roots))
       run = await programs.start(
         visitor,
         grants,
@@ -114,17 +118,23 @@ export class ExecDesk {
       for (const [op, sent] of events) onEvent(running, op, sent)
       return answerOf(running, await running.result)
     } finally {
+      mount.release()
       for (const root of roots) await this.#parts.hide(root)
     }
   }
 
   /** A lent directory in this host's tree, as the user of sandboxes has it. */
-  async #show({ token, at, path, writable }: Lent, call: CallPeer, roots: string[]): Promise<PeerLent> {
-    const root = `.lent-${process.pid}-${++this.#last}`
+  async #show(
+    { token, at, path, writable }: Lent,
+    tree: string,
+    call: CallPeer,
+    roots: string[],
+  ): Promise<PeerLent> {
+    const root = `.lent-${randomBytes(12).toString('hex')}`
     const segments = path.split('/').filter(Boolean)
     await this.#parts.show(root, peerFiles({ call, lend: { token, segments, owner: sandboxUser() } }))
     roots.push(root)
-    return { host: `${this.#parts.mount}/${root}`, at, writable }
+    return { host: `${tree}/${root}`, at, writable }
   }
 }
 

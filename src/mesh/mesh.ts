@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { openDatabase } from '../cosmosdb/database.ts'
 import { PeersStore } from '../cosmosdb/peers-store.ts'
 import { CosmosError } from '../errors.ts'
+import { pathBytes } from '../frame/paths.ts'
 import { hostService } from '../source/host-service.ts'
 import type { Sources } from '../source/sources.ts'
 import { AuditLog } from './audit.ts'
@@ -22,6 +23,7 @@ import { advertised, checkListen, formatAddress, parseAddress } from './listen-a
 import { type MeshEvent, RefusalLog } from './listen-audit.ts'
 import { PeerCosm } from './peer-cosm.ts'
 import { type PeerChange, Peers } from './peers.ts'
+import { ReachableMount } from './reachable-mount.ts'
 import { PeerPrograms } from './run-for-peer.ts'
 import type { CallContext } from './session/incoming-call.ts'
 import type { Call, CallOptions } from './session/outgoing-call.ts'
@@ -101,6 +103,7 @@ export class Mesh {
   readonly #cosm: PeerCosm
   readonly #programs: PeerPrograms
   readonly #exec: ExecDesk
+  readonly #mount: ReachableMount
   #listener: Listener | undefined
   #learning: NodeJS.Timeout | undefined
 
@@ -140,9 +143,10 @@ export class Mesh {
       audit: this.#audit,
       environment: process.env,
     })
+    this.#mount = new ReachableMount(pathBytes(parts.mount).toString('utf8'), parts.sandboxes)
     this.#exec = new ExecDesk({
       programs: this.#programs,
-      mount: parts.mount,
+      mount: this.#mount,
       find: async (name) => (await parts.programs()).get(name),
       show: (root, service) => {
         parts.sources.add(root, async () => service)
@@ -186,6 +190,7 @@ export class Mesh {
     await this.#listener?.close()
     for (const { session } of this.#contacts.values()) session.close()
     await this.#programs.close()
+    await this.#mount.close()
     this.#refusals.close()
   }
 

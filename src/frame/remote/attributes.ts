@@ -61,6 +61,8 @@ export function fillRemote(core: TreeCore, slot: NodeId, node: SourceNode): void
   const seconds = Math.floor((node.mtime ?? STARTED_AT) / 1000)
   const nanoseconds = Math.floor(((node.mtime ?? STARTED_AT) - seconds * 1000) * 1e6)
   attributes.mode = TYPES[node.type] | (node.mode ?? USUAL_MODE[node.type] ?? USUAL_FILE)
+  // What a peer grants it grants to this user alone.
+  if (frames.parent(slot) === ROOT_NODE) attributes.mode &= ~0o077
   attributes.nlink = node.links ?? (node.type === 'directory' ? 2 : 1)
   attributes.uid = isOwn ? OWN_UID : (node.uid ?? OWN_UID)
   attributes.gid = isOwn ? OWN_GID : (node.gid ?? OWN_GID)
