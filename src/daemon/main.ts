@@ -182,11 +182,7 @@ async function listen(passthrough: boolean): Promise<void> {
   meshHost = mesh
   if (mesh.isWanted) mesh.get().catch((error: Error) => console.error(`mesh: ${error.message}`))
   const handlers: ControlHandlers = {
-    ...meshHandlers(
-      () => mesh.get(),
-      toBytesText(hostName),
-      () => mesh.programs.all(),
-    ),
+    ...meshHandlers(mesh, toBytesText(hostName)),
     ...treeHandlers(client, sources, mount),
     ...vmHandlers({
       tree: client,

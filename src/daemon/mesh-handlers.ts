@@ -2,6 +2,7 @@ import { toWire } from '../form/wire.ts'
 import { readable } from '../frame/paths.ts'
 import type { Mesh } from '../mesh/mesh.ts'
 import type { ControlHandlers } from './handlers.ts'
+import type { MeshHost } from './mesh-host.ts'
 
 /** The control socket's operations of the mesh. */
 export type MeshHandlers = Pick<
@@ -9,12 +10,13 @@ export type MeshHandlers = Pick<
   'listen' | 'invite' | 'join' | 'peers' | 'grant' | 'revoke' | 'leave' | 'where'
 >
 
-/** Handlers over the mesh, which is made at the first use where this host has no peers. */
-export function meshHandlers(
-  mesh: () => Promise<Mesh>,
-  self: string,
-  programs: () => Promise<ReadonlyMap<string, string>>,
-): MeshHandlers {
+/**
+ * Handlers over the mesh of a host that is called `self`. One that was in none has an identity when it first wants
+ * something of others: looking is not enough.
+ */
+export function meshHandlers(host: MeshHost, self: string): MeshHandlers {
+  const mesh = (): Promise<Mesh> => host.get()
+  const wanted = async (): Promise<Mesh | undefined> => (host.isWanted ? host.get() : undefined)
   return {
     async listen({ texts }) {
       return { addresses: await (await mesh()).listen(texts) }
@@ -26,7 +28,7 @@ export function meshHandlers(
       return (await mesh()).join(name, texts)
     },
     async peers() {
-      return (await mesh()).peers()
+      return (await wanted())?.peers() ?? []
     },
     async grant({ name, texts }) {
       return [...(await mesh()).grant(name, texts)]
@@ -39,10 +41,10 @@ export function meshHandlers(
       return {}
     },
     async where({ name }) {
-      const path = (await programs()).get(Buffer.from(name).toString('latin1'))
+      const path = (await host.programs.all()).get(Buffer.from(name).toString('latin1'))
       const here = path === undefined ? [] : [{ host: readable(self), local: true, path: toWire(path) }]
-      const peers = (await mesh()).offering(name).map((host) => ({ host, local: false }))
-      return [...here, ...peers]
+      const peers = (await wanted())?.offering(name) ?? []
+      return [...here, ...peers.map((name) => ({ host: name, local: false }))]
     },
   }
 }

@@ -24,14 +24,15 @@ export const command: CliCommand = {
 }
 
 async function examine(): Promise<Result[]> {
-  const [{ SOFTWARE }, { MACHINE }, { STATE }] = await Promise.all([
+  const [{ SOFTWARE }, { MACHINE }, { STATE }, { MESH }] = await Promise.all([
     import('../doctor/software.ts'),
     import('../doctor/machine.ts'),
     import('../doctor/state.ts'),
+    import('../doctor/mesh.ts'),
   ])
   const instance = findInstance()
   const results: Result[] = []
-  for (const { name, run } of [...SOFTWARE, ...MACHINE, ...STATE]) {
+  for (const { name, run } of [...SOFTWARE, ...MACHINE, ...STATE, ...MESH]) {
     try {
       const found = await run(instance)
       for (const finding of [found].flat()) results.push({ name, ...finding })
