@@ -16,7 +16,17 @@ import type { Mapper } from './mapper.ts'
 import { runMapper } from './mapper.ts'
 import { mapperFor, mapperNamed } from './mappers/index.ts'
 import type { Source, Transformer } from './transformer.ts'
-import { fillTree, INDEX_SUFFIX, type MappedNode, nodeAt, readTree, writeIndex, writeTree } from './tree.ts'
+import {
+  fillTree,
+  INDEX_SUFFIX,
+  LEFT_SUFFIX,
+  type MappedNode,
+  nodeAt,
+  readTree,
+  writeIndex,
+  writeLeftNames,
+  writeTree,
+} from './tree.ts'
 
 /** A production: what makes a file or a directory of a store from another. */
 export interface Production {
@@ -127,10 +137,12 @@ export function keepFile(bytes: Uint8Array, output: string): Produced {
 export function keepTree(node: MappedNode, { output, depth, more }: Production): Produced {
   let produced: Produced = { entries: 0, left: 0 }
   keep(output, (part) => {
-    const { entries, left, index } = writeTree(node, part, depth, more)
+    const { entries, left, index, leftNames } = writeTree(node, part, depth, more)
     produced = { entries, left }
     rmSync(output + INDEX_SUFFIX, { force: true })
     writeIndex(output, index)
+    rmSync(output + LEFT_SUFFIX, { recursive: true, force: true })
+    writeLeftNames(output, leftNames)
   })
   return produced
 }
@@ -146,6 +158,7 @@ export function keep(output: string, make: (part: string) => void): void {
   } catch (error) {
     rmSync(part, { recursive: true, force: true })
     rmSync(output + INDEX_SUFFIX, { force: true })
+    rmSync(output + LEFT_SUFFIX, { recursive: true, force: true })
     if (error instanceof CosmosError) throw error
     throw ioError(error, output)
   }

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import {
   appendFileSync,
   chmodSync,
@@ -57,6 +58,8 @@ export interface WrittenTree {
   /** Directories whose children are not written. */
   readonly left: number
   readonly index: readonly IndexEntry[]
+  /** By the path of a directory, the entries of it that are directories and not written. */
+  readonly leftNames: ReadonlyMap<string, readonly string[]>
 }
 
 /** Name of the entry with the own text of a node that has children too. */
@@ -64,9 +67,11 @@ export const OWN_TEXT = '#text'
 /** A path that is longer cannot be opened (PATH_MAX of limits.h), and something stands before it in a mount. */
 const MAX_PATH = 3840
 
-/** Modes of directories; the sticky bit is that of one whose members are not written. */
+/** Suffix of the directory beside a tree that has names of what is not written. */
+export const LEFT_SUFFIX = '.left'
+/** Modes of directories; the sticky bit is that of one that was made, and whose members are not written yet. */
 const DIRECTORY_MODE = 0o755
-export const LEFT_BIT = 0o1000
+const LEFT_BIT = 0o1000
 const LEFT_MODE = DIRECTORY_MODE | LEFT_BIT
 
 /** Suffix of the file beside a tree that has its index: an {@link IndexEntry} a line, JSON. */
@@ -82,8 +87,8 @@ export function listedChildren(node: MappedNode): readonly MappedNode[] {
  * Writes a tree to a directory, which must not exist. A node with children is a directory, another one a file: its
  * text and a newline, or its bytes as they are; empty where it has neither. The tree's root is always a directory;
  * one that is only a text has it in the file `#text`. Names are those of {@link entryNames}. `depth` writes so many
- * levels, and what is met below as long as that are fewer than `more` nodes; other directories are empty, have the sticky
- * bit ({@link LEFT_MODE}) and are `left` in the index. Nothing is written outside of the directory.
+ * levels, and what is met below as long as that are fewer than `more` nodes; other directories are not there: they are
+ * `left` in the index, and their names in what is answered. Nothing is written outside of the directory.
  * Throws CosmosError EFBIG for more than `limits` allow, ENOSPC, EEXIST and others of the file system.
  */
 export function writeTree(
@@ -126,11 +131,14 @@ export function fillTree(
       const child = children[i]!
       if (i > first && (child.left || writer.isFull)) break
       const path = [...above, names[i]!].join('/')
-      const stats = lstatSync(`${directory}/${path}`)
-      if (!stats.isDirectory() || (stats.mode & LEFT_BIT) === 0) continue
+      if (child.children === undefined) continue
+      const former = lstatSync(`${directory}/${path}`, { throwIfNoEntry: false })
+      if (!former) makeLeft(`${directory}/${path}`)
+      else if (!former.isDirectory() || (former.mode & LEFT_BIT) === 0) continue
       for (const name of readdirSync(`${directory}/${path}`))
         rmSync(`${directory}/${path}/${name}`, { recursive: true })
       writer.level(path, listedChildren(child), at.length + 1)
+      writeLeftNames(directory, writer.takeLeftNames())
       // It counts as filled from here on.
       chmodSync(`${directory}/${path}`, DIRECTORY_MODE)
     }
@@ -140,12 +148,42 @@ export function fillTree(
   return writer.written
 }
 
+/** Makes a directory that is to be filled; whoever looks for it may have made it too. */
+function makeLeft(place: string): void {
+  try {
+    mkdirSync(place, LEFT_MODE)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
+  }
+}
+
+/**
+ * Where the names of the entries of a tree's directory are that are directories and not written: a file beside the
+ * tree, the names each with a NUL behind it.
+ */
+export function leftNamesPath(directory: string, path: string): string {
+  return `${directory}${LEFT_SUFFIX}/${createHash('sha256').update(path, 'utf8').digest('hex').slice(0, 32)}`
+}
+
+/** Writes the names of what was left. Throws CosmosError. */
+export function writeLeftNames(directory: string, leftNames: ReadonlyMap<string, readonly string[]>): void {
+  if (leftNames.size === 0) return
+  try {
+    mkdirSync(directory + LEFT_SUFFIX, { recursive: true })
+    for (const [path, names] of leftNames)
+      writeFileSync(leftNamesPath(directory, path), names.map((name) => `${name}\0`).join(''))
+  } catch (error) {
+    throw fileError(error, directory + LEFT_SUFFIX)
+  }
+}
+
 class TreeWriter {
   readonly #directory: string
   readonly #depth: number
   readonly #more: number
   readonly #budget: Budget
   readonly #index: IndexEntry[] = []
+  #leftNames = new Map<string, string[]>()
   #bytes = 0
   #left = 0
 
@@ -157,7 +195,20 @@ class TreeWriter {
   }
 
   get written(): WrittenTree {
-    return { entries: this.#budget.nodes, bytes: this.#bytes, left: this.#left, index: this.#index }
+    return {
+      entries: this.#budget.nodes,
+      bytes: this.#bytes,
+      left: this.#left,
+      index: this.#index,
+      leftNames: this.#leftNames,
+    }
+  }
+
+  /** The names of what was left since it was last asked. */
+  takeLeftNames(): ReadonlyMap<string, readonly string[]> {
+    const names = this.#leftNames
+    this.#leftNames = new Map()
+    return names
   }
 
   /** Whether no more is written than what is asked for. */
@@ -187,7 +238,12 @@ class TreeWriter {
         this.#bytes += content.length
         this.#budget.bytes(content.length)
         writeFileSync(place, content, { flag: 'wx' })
-      } else mkdirSync(place, isLeft ? LEFT_MODE : DIRECTORY_MODE)
+      } else if (!isLeft) mkdirSync(place, DIRECTORY_MODE)
+      else {
+        const left = this.#leftNames.get(path)
+        if (left) left.push(entry)
+        else this.#leftNames.set(path, [entry])
+      }
       this.#note(below, entry, child, isLeft)
       if (child.children !== undefined && !isLeft) this.level(below, listedChildren(child), level + 1)
     }

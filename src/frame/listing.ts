@@ -76,7 +76,8 @@ export class Listings {
       (kind === BACKED || kind === ANCHOR) &&
       stack.single &&
       node !== ROOT_NODE &&
-      !(stack.only && node === stack.slot)
+      !(stack.only && node === stack.slot) &&
+      core.productions.fills.leftNames(node).size === 0
     return asItIs
       ? this.#readStream(node, cookieLow, cookieHigh, plus, sink)
       : this.#readList(node, cookieHigh * 0x100000000 + cookieLow, plus, sink)
@@ -240,13 +241,16 @@ export class Listings {
     const asks = (name: string) =>
       isRemote || (node === ROOT_NODE && core.remotes.roots.has(name) && !name.endsWith(':'))
     const counted = plus && core.frames.kind(node) !== PROPERTIES
+    const left = core.productions.fills.leftNames(node)
     for (let index = firstAfter(list, cookie); index < list.length; index++) {
       const { name: text, type, cookie: next } = list[index]!
       const name = makeName(text)
       core.entryNode = 0
       let found = false
-      // What a source would have to be asked for is not: a name is all that is told.
-      if (counted && next >= FIRST_HASH && (!asks(text) || core.remotes.isKnown(node, text))) {
+      // What a source would have to be asked for is not, and a directory that was left is made when it is looked up by
+      // itself: a name is all that is told.
+      const isTold = !left.has(text) && (!asks(text) || core.remotes.isKnown(node, text))
+      if (counted && next >= FIRST_HASH && isTold) {
         found = lookup(core, node, name) === 0
         // What went meanwhile is not told.
         if (!found) continue
@@ -300,6 +304,7 @@ export function mergedNames(core: TreeCore, slot: NodeId, all = false): Map<stri
     const fd = core.nodeFd(slot)
     const result = fd < 0 ? fd : readNames(fd, (name, type) => names.set(name, type))
     if (result < 0 && result !== -ENOENT) return result
+    for (const name of core.productions.fills.leftNames(slot)) names.set(name, DT_DIR)
     if (stack.only && slot === stack.slot)
       for (const name of [...names.keys()]) if (!stack.only.has(name)) names.delete(name)
     return names

@@ -46,7 +46,8 @@ export function lookup(core: TreeCore, parent: NodeId, name: Name): number {
   }
   // Watched before it is read: what changes after is seen.
   const watched = core.watched(parent)
-  const layer = core.statChild(parent, name)
+  let layer = core.statChild(parent, name)
+  if (layer === -ENOENT) layer = core.productions.fills.make(parent, name)
   if (layer >= 0) {
     const slot = frameOf(core, parent, name, layer)
     if (slot === 0) return -ENOMEM

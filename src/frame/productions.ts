@@ -1,6 +1,7 @@
 import { existsSync, lstatSync, renameSync, utimesSync } from 'node:fs'
 import type { ProductionRecord, ProductionsStore } from '../cosmosdb/productions-store.ts'
 import { EDITABLE } from '../form/known.ts'
+import { LEFT_SUFFIX } from '../form/tree.ts'
 import { suffixReader } from '../lookup/fudge/modifiers.ts'
 import { canPeel } from '../lookup/fudge/peel.ts'
 import { reread } from '../lookup/fudge/resolve.ts'
@@ -207,7 +208,7 @@ export class Productions {
       this.#failed.delete(key)
       if (this.#pending.has(key)) continue
       this.#parts.records.remove(key)
-      for (const suffix of ['', '.index']) {
+      for (const suffix of ['', '.index', LEFT_SUFFIX]) {
         const place = this.#output(key) + suffix
         if (!existsSync(pathBytes(place))) continue
         const aside = `${place}.dropped`

@@ -5,6 +5,7 @@ import { constants } from 'node:os'
 import { join } from 'node:path'
 import { VmConnection } from '../api/vm-connection.ts'
 import { CosmosError, describeError } from '../errors.ts'
+import { LEFT_SUFFIX } from '../form/tree.ts'
 import { toWire, wireBytes } from '../form/wire.ts'
 import { pathBytes, readable } from '../frame/paths.ts'
 import type { EditRequest } from '../frame/production/edits.ts'
@@ -200,6 +201,7 @@ export class Producer {
       if (index < MAX_RESULTS && bytes <= MAX_BYTES) continue
       await rm(path, { recursive: true, force: true })
       await rm(`${path}.index`, { force: true })
+      await rm(path + LEFT_SUFFIX, { recursive: true, force: true })
     }
   }
 }

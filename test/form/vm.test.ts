@@ -49,9 +49,14 @@ test('a map, by its name and by that of the file', async () => {
   const input = file('a.json', '{"a": {"b": {"c": [1]}}, "d": "x"}')
   const output = vm.path('a.d')
   expect(await produce({ kind: 'map', name: 'd', input, output, depth: 1 })).toEqual({ entries: 2, left: 1 })
-  expect(listing(output)).toEqual({ 'a/': '', d: 'x\n' })
-  expect(readFileSync(`${output}.index`, 'utf8')).toBe(
-    '{"path":"","type":"object"}\n{"path":"a","type":"object","left":true}\n',
+  expect(listing(output)).toEqual({ d: 'x\n' })
+  expect(await produce({ kind: 'map', name: 'd', input, output, fill: true, at: ['a'], more: 10 })).toEqual({
+    entries: 3,
+    left: 0,
+  })
+  expect(listing(output)).toEqual({ 'a/b/c/0': '1\n', d: 'x\n' })
+  expect(readFileSync(`${output}.index`, 'utf8')).toMatch(
+    /^\{"path":"","type":"object"\}\n\{"path":"a","type":"object","left":true\}\n/,
   )
   const below = vm.path('a.b')
   expect(await produce({ kind: 'map', name: 'json', input, output: below, at: ['a', 'b'] })).toEqual({

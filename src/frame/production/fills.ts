@@ -1,12 +1,17 @@
-import { EIO } from '../../os/errno.ts'
+import { existsSync, readFileSync } from 'node:fs'
+import { LEFT_SUFFIX, leftNamesPath } from '../../form/tree.ts'
+import { EEXIST, EIO, ENOENT } from '../../os/errno.ts'
+import { mkdirat } from '../../os/libc.ts'
 import { ANCHOR_PRODUCED } from '../../source/stacks.ts'
 import type { TreeCore } from '../core.ts'
-import { type NodeId, PENDING } from '../operations.ts'
+import { type Name, type NodeId, PENDING } from '../operations.ts'
+import { nameText, pathBytes, toBytesText } from '../paths.ts'
 import type { ProductionEnd, ProductionRequest } from './request.ts'
 
 /**
- * Directories of large trees, whose members are written when somebody looks for them. One that was left has the sticky
- * bit (src/form/tree.ts); it is filled where it is, with those that follow it: who reads on finds them there.
+ * Directories of large trees, whose members are written when somebody looks for them. Of those that were left only the
+ * names are known; one that is looked up is made, empty and with the sticky bit (src/form/tree.ts), and filled when it
+ * is looked at, with those that follow it: who reads on finds them there.
  */
 
 /** What is mapped by and by: larger inputs, bytes. */
@@ -17,6 +22,10 @@ const MOST_MORE = 64_000
 /** Forms that are read as a whole whatever is wanted, and whose members are files already. */
 export const WHOLE: ReadonlySet<string> = new Set(['tar', 'zip', 'mbox'])
 const STICKY = 0o1000
+const LEFT_MODE = 0o1755
+/** Directories whose names are kept at hand. */
+const LISTS = 16
+const NONE: ReadonlySet<string> = new Set()
 /** Trees whose size of the last time is remembered, and failures. */
 const CAPACITY = 1000
 
@@ -37,6 +46,9 @@ export class Fills {
   /** Why the last attempt has failed, for those who waited for it. */
   readonly #failed = new Map<string, string>()
   readonly #more = new Map<string, number>()
+  /** Trees that have names of what was left. */
+  readonly #left = new Map<string, boolean>()
+  readonly #names = new Map<string, ReadonlySet<string>>()
 
   constructor(core: TreeCore, parts: FillsParts) {
     this.#core = core
@@ -69,6 +81,44 @@ export class Fills {
     return PENDING
   }
 
+  /** The names in a directory of those that were left; some of them may be there by now. */
+  leftNames(slot: NodeId): ReadonlySet<string> {
+    const core = this.#core
+    const stack = core.stackOf(slot)
+    if (stack.type !== ANCHOR_PRODUCED) return NONE
+    const output = stack.layers[0]!.path
+    if (!this.#hasLeft(output)) return NONE
+    const path = core.pathInStack(slot)
+    const key = `${output}/${path}`
+    const known = this.#names.get(key)
+    if (known) return known
+    const names = readNames(leftNamesPath(pathBytes(output).toString(), pathBytes(path).toString()))
+    if (names.size === 0) return NONE
+    this.#names.set(key, names)
+    if (this.#names.size > LISTS) this.#names.delete(this.#names.keys().next().value as string)
+    return names
+  }
+
+  /** Makes a directory that was left, after a lookup has missed it: 0 with its `stat`, or `-errno`. */
+  make(parent: NodeId, name: Name): number {
+    if (!this.leftNames(parent).has(nameText(name))) return -ENOENT
+    const core = this.#core
+    const fd = core.nodeFd(parent)
+    if (fd < 0) return fd
+    const made = mkdirat(fd, name.address, LEFT_MODE)
+    return made < 0 && made !== -EEXIST ? made : core.statIn(fd, name)
+  }
+
+  #hasLeft(output: string): boolean {
+    let has = this.#left.get(output)
+    if (has === undefined) {
+      has = existsSync(pathBytes(output + LEFT_SUFFIX))
+      this.#left.set(output, has)
+      if (this.#left.size > CAPACITY) this.#left.delete(this.#left.keys().next().value as string)
+    }
+    return has
+  }
+
   /** A fill has ended; false for what is none. */
   ended(key: string, end: ProductionEnd): boolean {
     const output = this.#pending.get(key)
@@ -79,5 +129,14 @@ export class Fills {
     if (this.#failed.size > CAPACITY) this.#failed.delete(this.#failed.keys().next().value as string)
     this.#parts.tell(key)
     return true
+  }
+}
+
+function readNames(file: string): ReadonlySet<string> {
+  try {
+    return new Set(readFileSync(file, 'utf8').split('\0').slice(0, -1).map(toBytesText))
+  } catch {
+    // Nothing was left in this directory.
+    return NONE
   }
 }
