@@ -203,7 +203,7 @@ async function listen(passthrough: boolean): Promise<void> {
         mounts: [{ path: toWire(toBytesText(message.mount)), driver: message.driver, passthrough }],
         vms: registry.names().map((name) => ({ name, state: registry.status(name)?.state ?? 'stopped' })),
         peers: running?.peers().map(({ id, name, state }) => ({ id, name, state })) ?? [],
-        listening: running?.listening ?? [],
+        listening: running?.listening ?? { addresses: [], waiting: [] },
         frames: await client.ask('frames'),
         log: toWire(toBytesText(instance.log)),
       }

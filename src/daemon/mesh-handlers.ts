@@ -19,7 +19,7 @@ export function meshHandlers(host: MeshHost, self: string): MeshHandlers {
   const wanted = async (): Promise<Mesh | undefined> => (host.isWanted ? host.get() : undefined)
   return {
     async listen({ texts }) {
-      return { addresses: await (await mesh()).listen(texts) }
+      return (await mesh()).listen(texts)
     },
     async invite({ texts }) {
       return (await mesh()).invite(texts)

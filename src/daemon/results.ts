@@ -17,8 +17,7 @@ export interface StatusResult {
   mounts: MountStatus[]
   vms: VmStatus[]
   peers: PeerStatus[]
-  /** Addresses that this host listens at. */
-  listening: string[]
+  listening: ListenResult
   /** Access frames that are in use. */
   frames: number
   /** Path of the log file. */
@@ -214,9 +213,10 @@ export interface ReloadResult {
   former: number
 }
 
-/** Where this host listens now. */
+/** Where this host listens now, and where it will when somebody may come. */
 export interface ListenResult {
   addresses: string[]
+  waiting: string[]
 }
 
 export interface InviteResult {

@@ -1,4 +1,3 @@
-import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { openDatabase } from '../cosmosdb/database.ts'
 import { PeersStore } from '../cosmosdb/peers-store.ts'
@@ -18,9 +17,8 @@ import { type Identity, loadIdentity } from './identity.ts'
 import { formatInvite, Invites, parseInvite } from './invite.ts'
 import { JoinAnswers, type Joined, join as joinPeer } from './join.ts'
 import { Lends } from './lends.ts'
-import { type Listener, listen } from './listen.ts'
-import { advertised, checkListen, formatAddress, parseAddress } from './listen-address.ts'
 import { type MeshEvent, RefusalLog } from './listen-audit.ts'
+import { Listening } from './listening.ts'
 import { PeerCosm } from './peer-cosm.ts'
 import { type PeerChange, Peers } from './peers.ts'
 import { ReachableMount } from './reachable-mount.ts'
@@ -95,6 +93,7 @@ export class Mesh {
   readonly #refusals: RefusalLog
   readonly #invites: Invites
   readonly #joins: JoinAnswers
+  readonly #listening: Listening
   readonly #dialer: Dialer
   readonly #contacts = new Map<string, Contact>()
   readonly #lends = new Lends()
@@ -104,7 +103,6 @@ export class Mesh {
   readonly #programs: PeerPrograms
   readonly #exec: ExecDesk
   readonly #mount: ReachableMount
-  #listener: Listener | undefined
   #learning: NodeJS.Timeout | undefined
 
   /** Throws CosmosError: the key of this host, or the database, cannot be used. */
@@ -115,8 +113,8 @@ export class Mesh {
     this.#peers = new Peers(new PeersStore(openDatabase(parts.database)), self)
     this.#audit = new AuditLog(join(parts.state, 'audit.log'), (error) => parts.log(`audit: ${error}`))
     this.#refusals = new RefusalLog((event) => this.#tell(event))
-    this.#invites = new Invites(undefined, () => void this.#listenNoMore())
-    const listens = (): string[] => advertised(this.#listener?.addresses ?? [])
+    this.#invites = new Invites(undefined, () => void this.#listening.closeIfIdle())
+    const listens = (): string[] => this.#listening.advertised
     this.#joins = new JoinAnswers({
       identity: this.#identity,
       name: parts.name,
@@ -125,6 +123,13 @@ export class Mesh {
       audit: (event) => this.#tell(event),
       listens,
       joined: (peer, grants) => this.#joined(peer, grants),
+    })
+    this.#listening = new Listening({
+      ...{ file: join(parts.state, 'listen'), identity: this.#identity, refusals: this.#refusals },
+      join: this.#joins,
+      may: () => ({ peers: this.#peers.size, invites: this.#invites.size }),
+      isPeer: (id) => this.#peers.has(id),
+      link: (link) => this.#dialer.accept(link),
     })
     this.#dialer = new Dialer({
       self: self.id,
@@ -167,16 +172,14 @@ export class Mesh {
   }
 
   /** Where this host listens. */
-  get listening(): string[] {
-    return (this.#listener?.addresses ?? []).map(formatAddress)
+  get listening(): { addresses: string[]; waiting: string[] } {
+    return { addresses: this.#listening.addresses, waiting: this.#listening.waiting }
   }
 
   /** Dials the peers, and listens where it did before. Problems are logged. */
   async start(): Promise<void> {
     await this.#parts.rootsChanged()
-    const addresses = this.#remembered()
-    if (addresses.length > 0)
-      await this.listen(addresses).catch((error: Error) => this.#parts.log(`listen: ${error.message}`))
+    await this.#listening.resume().catch((error: Error) => this.#parts.log(`listen: ${error.message}`))
     this.#dialer.start()
     this.#learning = setInterval(() => {
       for (const [id, { session }] of this.#contacts) if (session.state === 'open') void this.#learn(id)
@@ -187,43 +190,29 @@ export class Mesh {
   async close(): Promise<void> {
     clearInterval(this.#learning)
     this.#dialer.close()
-    await this.#listener?.close()
+    await this.#listening.close()
     for (const { session } of this.#contacts.values()) session.close()
     await this.#programs.close()
     await this.#mount.close()
     this.#refusals.close()
   }
 
-  /** Listens at these addresses, and no others; nowhere for none. Answers them with their ports. */
-  async listen(addresses: readonly string[]): Promise<string[]> {
-    const wanted = addresses.map(parseAddress)
-    checkListen(wanted, { peers: this.#peers.size, invites: this.#invites.size })
-    await this.#listener?.close()
-    this.#listener = undefined
-    const file = join(this.#parts.state, 'listen')
-    rmSync(file, { force: true })
-    if (wanted.length === 0) return []
-    this.#listener = await listen({
-      identity: this.#identity,
-      addresses: wanted,
-      refusals: this.#refusals,
-      join: this.#joins,
-      isPeer: (id) => this.#peers.has(id),
-      listens: () => advertised(this.#listener?.addresses ?? []),
-      link: (link) => this.#dialer.accept(link),
-    })
-    writeFileSync(file, this.listening.map((each) => `${each}\n`).join(''), { mode: 0o600 })
+  /** Listens at these addresses, and no others; nowhere for none. Those that others reach may have to wait. */
+  async listen(addresses: readonly string[]): Promise<{ addresses: string[]; waiting: string[] }> {
+    await this.#listening.set(addresses)
     return this.listening
   }
 
-  /** A one-time invite for whoever holds it. Throws CosmosError EINVAL for a grant that is none, ENOTCONN. */
-  invite(grants: readonly string[]): { invite: string; expires: number } {
+  /** A one-time invite for whoever holds it. Rejects with CosmosError EINVAL for a grant that is none, ENOTCONN. */
+  async invite(grants: readonly string[]): Promise<{ invite: string; expires: number }> {
     for (const each of grants) parseGrant(each)
-    const addresses = advertised(this.#listener?.addresses ?? []).filter((each) => !each.startsWith('*'))
-    if (addresses.length === 0)
-      throw new CosmosError('ENOTCONN', 'invite', 'this host does not listen', 'cosmos listen ADDRESS')
-    const made = this.#invites.create(this.#identity.id, addresses, grants)
-    return { invite: formatInvite(made), expires: made.expires }
+    const made = this.#invites.create(this.#identity.id, [], grants)
+    // From now on somebody may come.
+    await this.#listening.open()
+    const addresses = this.#listening.advertised.filter((each) => !each.startsWith('*'))
+    if (addresses.length > 0) return { invite: formatInvite({ ...made, addresses }), expires: made.expires }
+    this.#invites.take(made.token)
+    throw new CosmosError('ENOTCONN', 'invite', 'this host does not listen', 'cosmos listen ADDRESS')
   }
 
   /** Joins by an invite, and gives the inviter these grants. */
@@ -235,7 +224,7 @@ export class Mesh {
       invite: parseInvite(invite),
       gives: grants,
       refusals: this.#refusals,
-      listens: () => advertised(this.#listener?.addresses ?? []),
+      listens: () => this.#listening.advertised,
     })
     const { id, name } = this.#joined(joined, grants)
     return { id, name }
@@ -347,6 +336,7 @@ export class Mesh {
     if (change === 'added') this.#meet(id)
     else if (change === 'removed') this.#part(id)
     else this.#regrant(id)
+    if (change === 'removed') void this.#listening.closeIfIdle()
     void this.#parts.rootsChanged()
   }
 
@@ -478,23 +468,6 @@ export class Mesh {
     for (const [name, path] of own)
       if (grants.execution([path, `.cosm/bin/${name}`]) !== undefined) programs.push(name)
     return { programs, grants: rules.map(String) }
-  }
-
-  /** Nothing is left to listen for beyond this machine. */
-  async #listenNoMore(): Promise<void> {
-    try {
-      checkListen(this.#listener?.addresses ?? [], { peers: this.#peers.size, invites: this.#invites.size })
-    } catch {
-      await this.listen([])
-    }
-  }
-
-  #remembered(): string[] {
-    try {
-      return readFileSync(join(this.#parts.state, 'listen'), 'utf8').split('\n').filter(Boolean)
-    } catch {
-      return []
-    }
   }
 
   #tell(event: MeshEvent): void {

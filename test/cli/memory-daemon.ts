@@ -90,7 +90,7 @@ function memoryHandlers(instance: Instance, files: Map<string, Buffer>, aborted:
         mounts: [{ path: '/somewhere/cosmos', driver: 'kernel', passthrough: true }],
         vms: [],
         peers: [],
-        listening: [],
+        listening: { addresses: [], waiting: [] },
         frames: 7,
         log: instance.log,
       }

@@ -195,6 +195,11 @@ describe.skipIf(why)('two hosts', () => {
 
 describe.skipIf(why)('joining', () => {
   let hosts: Hosts
+  /** Whether somebody listens at the usual port. */
+  const isOpen = async (address: string): Promise<boolean> => {
+    const probe = 'timeout 2 bash -c "exec 3<>/dev/tcp/$0/4711"'
+    return (await hosts.on('one', 'sh', ['-c', probe, address])).code === 0
+  }
   beforeAll(async () => {
     hosts = await Hosts.start(['one', 'one', 'two'])
   })
@@ -202,10 +207,12 @@ describe.skipIf(why)('joining', () => {
 
   test('nobody is listened for before somebody may come', async () => {
     const { cosmos, address } = hosts.get('two')
-    const refused = await cosmos.cosmos(['listen', `${address}:4711`])
-    expect(refused).toMatchObject({ code: 125 })
-    expect(refused.stderr).toMatch(/^cosmos: .*invite/)
     expect((await cosmos.cosmos(['invite'])).stderr).toContain('cosmos listen')
+    expect(await cosmos.tell('listen', `${address}:4711`)).toContain('as soon as somebody may come')
+    expect(await isOpen(address)).toBe(false)
+    await cosmos.tell('invite')
+    expect(await isOpen(address)).toBe(true)
+    expect(await cosmos.tell('listen')).toBe(`listening at ${address}:4711\n`)
     expect((await cosmos.cosmos(['join', 'cosmos://nonsense'])).stderr).toContain('invite')
     expect((await cosmos.cosmos(['grant', 'me@nobody', 'read:/'])).stderr).toContain('cosmos peers')
     expect((await cosmos.cosmos(['listen', '127.0.0.1:0', '--json'])).code).toBe(0)

@@ -61,9 +61,6 @@ export class Hosts {
   ): Promise<void> {
     const [inviter, joiner] = [this.get(invites), this.get(joins)]
     const options = (rules: readonly string[]) => rules.flatMap((rule) => ['--grant', rule])
-    // Nobody is a peer yet: an invite has to be open before anybody may come.
-    await inviter.cosmos.tell('listen', '127.0.0.1:0')
-    await inviter.cosmos.tell('invite')
     await inviter.cosmos.tell('listen', `${inviter.address}:4711`)
     const { invite } = JSON.parse(await inviter.cosmos.tell('invite', '--json', ...options(given))) as {
       invite: string

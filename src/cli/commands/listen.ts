@@ -19,13 +19,13 @@ export const command: CliCommand = {
       .action(async (addresses: string[], options: { stop?: boolean; json?: boolean }) => {
         const found = await withDaemon(async (client) => {
           if (addresses.length > 0 || options.stop) return client.call('listen', { texts: addresses })
-          const { listening } = await client.call('status', {})
-          return { addresses: listening }
+          return (await client.call('status', {})).listening
         })
         if (options.json) return json(found)
-        if (found.addresses.length === 0) return line('this host does not listen')
+        if (found.addresses.length + found.waiting.length === 0) return line('this host does not listen')
         for (const address of found.addresses) await line(`listening at ${address}`)
-        if (addresses.length > 0) await line('next, for each machine: cosmos invite --grant exec:.cosm/bin')
+        for (const address of found.waiting)
+          await line(`will listen at ${address} as soon as somebody may come: cosmos invite`)
       })
   },
 }

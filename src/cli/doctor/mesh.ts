@@ -27,7 +27,8 @@ async function exposed(instance: Instance): Promise<readonly Finding[]> {
   const client = new ControlClient(instance)
   try {
     const [{ listening }, peers] = [await client.call('status', {}), await client.call('peers', {})]
-    const where = listening.length > 0 ? `listens at ${listening.join(', ')}` : 'listens nowhere'
+    const { addresses } = listening
+    const where = addresses.length > 0 ? `listens at ${addresses.join(', ')}` : 'listens nowhere'
     return [
       ok(`${where}; ${peers.length} ${peers.length === 1 ? 'peer' : 'peers'}`),
       ...peers
