@@ -24,6 +24,7 @@ import type { Production } from './productions.ts'
 import { hasProperty, isPayloadName, isPropertyName, payloadAt, propertyText } from './properties.ts'
 
 const COLON = 0x3a
+const ERROR = ':error'
 const DOT = 0x2e
 
 /** Looks a name up: 0 with the entry's results, or `-errno`; -ENOENT holds for `validity.entry`. */
@@ -79,6 +80,10 @@ export function lookup(core: TreeCore, parent: NodeId, name: Name): number {
 
 /** A name of a source's directory, else a property of one: the tree's own, or its service's. */
 function lookupRemote(core: TreeCore, parent: NodeId, name: Name): number {
+  if (nameText(name).endsWith(ERROR)) {
+    const result = lookupRemoteError(core, parent, name)
+    if (result !== -ENOENT) return result
+  }
   let result = core.remotes.lookup(parent, name)
   if (result === -ENOENT && includesColon(name)) result = lookupRemoteColon(core, parent, name)
   if (result === -ENOENT) {
@@ -88,11 +93,19 @@ function lookupRemote(core: TreeCore, parent: NodeId, name: Name): number {
   return result === -ENOENT ? missing(core, SHORT) : result
 }
 
+/** Why a name could not be had: the sources know without asking anybody. */
+function lookupRemoteError(core: TreeCore, parent: NodeId, name: Name): number {
+  const base = nameText(name).slice(0, -ERROR.length)
+  const bytes = base === '' ? undefined : core.remotes.property(parent, base, 'error')
+  if (bytes === undefined) return -ENOENT
+  return bytes === PENDING ? PENDING : lookupPropertyFile(core, parent, name, base, 'error')
+}
+
 function lookupRemoteColon(core: TreeCore, parent: NodeId, name: Name): number {
   const text = nameText(name)
   const colon = text.lastIndexOf(':')
   const [base, property] = [text.slice(0, colon), text.slice(colon + 1)]
-  if (base === '') return -ENOENT
+  if (base === '') return lookupOwnProperty(core, parent, name, property)
   const node = core.remotes.child(parent, base)
   if (node === -ENOENT) {
     const production = core.productions.find(parent, base)
@@ -108,6 +121,18 @@ function lookupRemoteColon(core: TreeCore, parent: NodeId, name: Name): number {
   if (property !== '') return lookupPropertyFile(core, parent, name, base, property)
   const slot = core.anchors.named(PROPERTIES, parent, name, S_IFDIR)
   return slot === 0 ? -ENOMEM : answerMade(core, slot, 0o555, 0)
+}
+
+/** `dir/:prop`: a property of the directory itself. */
+function lookupOwnProperty(core: TreeCore, directory: NodeId, name: Name, property: string): number {
+  const { frames, remotes } = core
+  const parent = frames.parent(directory)
+  if (property === '' || parent === ROOT_NODE) return -ENOENT
+  if (!isPropertyName(property)) {
+    const bytes = remotes.property(parent, frames.nameText(directory), property)
+    if (bytes === PENDING) return PENDING
+  }
+  return lookupPropertyFile(core, directory, name, frames.nameText(directory), property, parent)
 }
 
 /**

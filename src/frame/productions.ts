@@ -5,7 +5,7 @@ import { LEFT_SUFFIX } from '../form/tree.ts'
 import { suffixReader } from '../lookup/fudge/modifiers.ts'
 import { canPeel } from '../lookup/fudge/peel.ts'
 import { reread } from '../lookup/fudge/resolve.ts'
-import { describeStep, keyOf, type Step, stepsOf } from '../lookup/production.ts'
+import { describeStep, keyOf, makerOf, type Step, stepsOf } from '../lookup/production.ts'
 import { S_IFMT, S_IFREG } from '../os/constants.ts'
 import { EACCES, EROFS, ESTALE } from '../os/errno.ts'
 import { chmod, fchownat } from '../os/libc.ts'
@@ -57,6 +57,8 @@ export interface ProductionsParts extends VocabularyParts {
 /** A step on the way to what a name stands for: how its result was made, where that is known. */
 export interface MadeStep {
   readonly instruction: string
+  /** Who makes it. */
+  readonly by: string
   readonly record: ProductionRecord | undefined
 }
 
@@ -257,6 +259,7 @@ export class Productions {
   #steps(base: Base, steps: readonly Step[]): MadeStep[] {
     return this.#keys(base, steps).map((key, i) => ({
       instruction: describeStep(steps[i]!),
+      by: makerOf(steps[i]!),
       record: this.#parts.records.get(key),
     }))
   }
@@ -359,7 +362,8 @@ export class Productions {
       const made = this.#isMade(key)
       if (made === undefined) {
         if (!this.#pending.has(key)) {
-          this.#pending.set(key, { base, step, input, generation: identity })
+          const generation = identity === base.identity ? base.generation : identity
+          this.#pending.set(key, { base, step, input, generation })
           this.#parts.produce?.(this.#request(key, step, base, input))
         }
         if (this.#makers.isLoop(key, this.#core.request.pid)) return { state: 'loop' }
@@ -442,7 +446,10 @@ export class Productions {
     const path = `${core.treePath(parent)}/${text}`
     // What nobody can tell from another is believed for as long as its service says.
     const turn = Math.floor(Date.now() / Math.max(1000, node.fresh))
-    const generation = `${path} ${node.generation ?? `${size}:${mtime}:${turn}`}`
+    const version = node.generation ?? `${size}:${mtime}:${turn}`
+    const generation = `${urlOf(path)} ${version}`
+    // Whoever has another password may see something else. It is not written down: a key is a hash.
+    const identity = `${path} ${version}`
     const dropped = this.#dropped.get(generation)
     return {
       name: text,
@@ -450,7 +457,7 @@ export class Productions {
       source: sourcePathOf(path),
       inode: '',
       generation,
-      identity: dropped === undefined ? generation : `${generation}:${dropped}`,
+      identity: dropped === undefined ? identity : `${identity}:${dropped}`,
       isLocal: false,
       size: size ?? 0,
       uid: OWN_UID,

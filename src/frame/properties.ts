@@ -77,10 +77,10 @@ export function propertyText(
   name: string,
   property: string,
 ): string | undefined {
-  if (!isTextProperty(property)) {
-    const isRemote = core.frames.kind(parent) === REMOTE
+  const isRemote = core.frames.kind(parent) === REMOTE
+  if (!isTextProperty(property) || (isRemote && property === 'error')) {
     const bytes = isRemote ? core.remotes.lastProperty(parent, name, property) : undefined
-    return bytes && Buffer.from(bytes).toString()
+    if (bytes || !isTextProperty(property)) return bytes && Buffer.from(bytes).toString()
   }
   const slot = frameAt(core, parent, name)
   if (slot === 0) return undefined
@@ -120,7 +120,10 @@ export function propertyOfFrame(core: TreeCore, slot: NodeId): string | undefine
   if (frames.kind(parent) === PROPERTIES)
     return propertyText(core, frames.parent(parent), frames.nameText(parent).slice(0, -1), name)
   const colon = name.lastIndexOf(':')
-  return propertyText(core, parent, name.slice(0, colon), name.slice(colon + 1))
+  const property = name.slice(colon + 1)
+  return colon === 0
+    ? propertyText(core, frames.parent(parent), frames.nameText(parent), property)
+    : propertyText(core, parent, name.slice(0, colon), property)
 }
 
 /** One property of a node, ending with a newline; undefined where it has none such. */
@@ -167,11 +170,15 @@ export function nodeProperty(core: TreeCore, slot: NodeId, property: TextPropert
   }
 }
 
-/** A dcel's name: device and inode of the data that a frame reaches, `8:1:2049`. */
+/** A dcel's name: device and inode of the data that a frame reaches, `8:1:2049`; a URL; what it is kept as, `made:KEY`. */
 export function dcelOf(core: TreeCore, slot: NodeId): string {
   if (core.frames.kind(slot) === REMOTE) {
     const { identity, generation } = core.remotes.last(slot) ?? {}
     return [urlOf(core.treePath(slot)), identity ?? generation].filter(Boolean).join(' ')
+  }
+  if (core.frames.kind(slot) === PRODUCED) {
+    const path = core.productions.pathOf(slot)
+    return path === undefined ? `frame:${slot}` : `made:${path.slice(path.lastIndexOf('/') + 1)}`
   }
   const fd = core.nodeFd(slot)
   if (fd < 0 || core.stat.descriptor(fd) < 0) return `frame:${slot}`

@@ -62,3 +62,10 @@ export function describeStep(step: Step): string {
   if (step.kind === 'source') return 'copy'
   return step.kind === 'map' ? `map ${step.name}` : [step.kind, step.name, ...step.args].join(' ')
 }
+
+/** Who does a step. */
+export function makerOf({ kind, name }: Step): string {
+  if (kind === 'source') return `source ${name}`
+  if (kind === 'run') return 'program'
+  return kind === 'map' ? 'mapper' : kind === 'call' ? 'library' : 'transformer'
+}

@@ -20,9 +20,16 @@ export type SourceQuestion =
   | { readonly op: 'rename'; readonly path: SourcePath; readonly to: SourcePath; readonly keep: boolean }
   | { readonly op: 'change'; readonly path: SourcePath; readonly change: SourceChange }
 
+/** An errno name, what it is about, and why, for people. */
+export interface SourceFailure {
+  readonly code: string
+  readonly why: string
+  readonly subject?: string
+}
+
 /** The answer: what the operation has of it, or an errno name with why. */
 export interface SourceAnswer {
-  readonly error?: { readonly code: string; readonly why: string }
+  readonly error?: SourceFailure
   readonly node?: SourceNode
   /** Number of the file that was opened. */
   readonly file?: number

@@ -1,6 +1,7 @@
 import { open, rename, rm } from 'node:fs/promises'
 import { CosmosError } from '../errors.ts'
-import type { SourceAnswer, SourceQuestion, SourceTransfer, ToSources } from './requests.ts'
+import { Failures } from './failures.ts'
+import type { SourceAnswer, SourceFailure, SourceQuestion, SourceTransfer, ToSources } from './requests.ts'
 import type { SourceFile, SourcePath, SourceService } from './service.ts'
 
 /** How a request of the kernel is answered, from this thread: its bytes, how many were written, or an errno name. */
@@ -35,7 +36,8 @@ export class Sources {
   readonly #services = new Map<string, Entry>()
   readonly #reply: TransferReply
   readonly #answered: (key: string, answer: SourceAnswer) => void
-  readonly #files = new Map<number, Promise<SourceFile>>()
+  readonly #files = new Map<number, { path: SourcePath; opening: Promise<SourceFile> }>()
+  readonly #failures = new Failures()
   /** Memory for reads, free at the moment. */
   readonly #buffers: Buffer[] = []
   /** Work under way, by its question's key or its request's number. */
@@ -146,12 +148,15 @@ export class Sources {
     const work = this.#begin(key)
     try {
       const answer = await orAborted(this.#ask(question, work.signal), work.signal)
+      this.#failures.succeeded(question.path, question.op)
       if (key !== '') this.#answered(key, answer)
       // Nobody will close it.
       if (work.signal.aborted && 'file' in question) void this.#close(question.file)
     } catch (error) {
       if ('file' in question) this.#files.delete(question.file)
-      if (key !== '') this.#answered(key, { error: errorOf(error, work.signal) })
+      const failure = errorOf(error, work.signal)
+      this.#failures.failed(question.path, question.op, failure)
+      if (key !== '') this.#answered(key, { error: failure })
     } finally {
       work.end()
     }
@@ -166,14 +171,15 @@ export class Sources {
       case 'list':
         return { entries: await service.list(path, signal) }
       case 'property': {
+        if (question.name === 'error') return this.#failures.answer(path)
         const bytes = await service.property?.(path, question.name, signal)
         return bytes === undefined ? {} : { bytes }
       }
       case 'open':
-        return this.#opened(question.file, service.open(path, question.access, signal))
+        return this.#opened(question.file, path, service.open(path, question.access, signal))
       case 'create':
         if (!service.create) throw readOnly(path)
-        return this.#opened(question.file, service.create(path, question.mode, question.access))
+        return this.#opened(question.file, path, service.create(path, question.mode, question.access))
       case 'mkdir':
         if (!service.mkdir) throw readOnly(path)
         return { node: await service.mkdir(path, question.mode) }
@@ -202,8 +208,8 @@ export class Sources {
   }
 
   /** Remembers a file from the moment that it is asked for: its reads may come before it is open. */
-  async #opened(file: number, opening: Promise<SourceFile>): Promise<SourceAnswer> {
-    this.#files.set(file, opening)
+  async #opened(file: number, path: SourcePath, opening: Promise<SourceFile>): Promise<SourceAnswer> {
+    this.#files.set(file, { path, opening })
     return { node: (await opening).node, file }
   }
 
@@ -211,8 +217,9 @@ export class Sources {
     const { uniqueLow, uniqueHigh, op, position, size } = transfer
     const work = this.#begin(numberOf(transfer))
     const { signal } = work
+    const open = this.#files.get(transfer.file)
     try {
-      const file = await orAborted(this.#files.get(transfer.file), signal)
+      const file = await orAborted(open?.opening, signal)
       if (!file) throw new CosmosError('ESTALE', String(transfer.file), 'is no open file')
       switch (op) {
         case 'read':
@@ -237,8 +244,12 @@ export class Sources {
           await orAborted((file.sync ?? file.flush)?.call(file), signal)
           this.#reply.done(uniqueLow, uniqueHigh)
       }
+      if (open) this.#failures.succeeded(open.path, op)
     } catch (error) {
-      this.#reply.failed(uniqueLow, uniqueHigh, errorOf(error, signal).code)
+      const failure = errorOf(error, signal)
+      // Before the reply: whoever has it may ask why.
+      if (open) this.#failures.failed(open.path, op, failure)
+      this.#reply.failed(uniqueLow, uniqueHigh, failure.code)
     } finally {
       work.end()
     }
@@ -262,10 +273,10 @@ export class Sources {
   }
 
   async #close(number: number): Promise<void> {
-    const opening = this.#files.get(number)
+    const open = this.#files.get(number)
     this.#files.delete(number)
     try {
-      await (await opening)?.close()
+      await (await open?.opening)?.close()
     } catch {
       // Whoever wrote was told when it was flushed.
     }
@@ -324,12 +335,13 @@ function orAborted<T>(work: Promise<T> | undefined, signal: AbortSignal): Promis
   })
 }
 
-function errorOf(error: unknown, signal: AbortSignal): { code: string; why: string } {
+function errorOf(error: unknown, signal: AbortSignal): SourceFailure {
   if (signal.aborted && signal.reason !== TOO_LONG) return { code: 'EINTR', why: 'was interrupted' }
   const known = signal.aborted ? TOO_LONG : error
   if (known instanceof CosmosError) {
-    const why = known.hint === undefined ? known.message : `${known.message} (${known.hint})`
-    return { code: known.code, why }
+    const { code, subject, hint } = known
+    const why = known.message.slice(subject.length + 2)
+    return { code, subject, why: hint === undefined ? why : `${why} (${hint})` }
   }
   console.error(known)
   return { code: 'EIO', why: known instanceof Error ? known.message : String(known) }

@@ -2,6 +2,7 @@ import type { ControlClient } from '../../daemon/client.ts'
 import type { ListEntry } from '../../daemon/results.ts'
 import { CosmosError } from '../../errors.ts'
 import { type WireText, wireBytes } from '../../form/wire.ts'
+import { hidePasswords } from '../../source/passwords.ts'
 import type { CliCommand } from '../command.ts'
 import { argument, withDaemon, workingDirectory } from '../daemon.ts'
 import { eachReported } from '../errors.ts'
@@ -78,7 +79,7 @@ class Lister {
   async #showNode(path: string): Promise<void> {
     const node = await this.#client.call('inspect', { path: argument(path), cwd: workingDirectory() })
     const { inode, type, mode, size, mtime, nlink, uid, gid, target } = node
-    const entry: ListEntry = { name: argument(path), inode, type, mode, size, mtime }
+    const entry: ListEntry = { name: argument(hidePasswords(path)), inode, type, mode, size, mtime }
     if (nlink !== undefined) entry.nlink = nlink
     if (uid !== undefined) entry.uid = uid
     if (gid !== undefined) entry.gid = gid
@@ -95,13 +96,13 @@ class Lister {
     const begin = async () => {
       if (begun) return
       begun = true
-      if (titled && !json) await line(`${this.#printed ? '\n' : ''}${shown(argument(path))}:`)
+      if (titled && !json) await line(`${this.#printed ? '\n' : ''}${shown(argument(hidePasswords(path)))}:`)
       this.#printed = true
     }
     const batches = this.#client.stream('list', { path: argument(path), cwd: workingDirectory() })
     for await (const batch of batches) {
       await begin()
-      if (json) for (const entry of batch) await this.#list.add({ ...entry, directory: path })
+      if (json) for (const entry of batch) await this.#list.add({ ...entry, directory: hidePasswords(path) })
       else {
         const visible = all ? batch : batch.filter((entry) => !isHidden(entry.name))
         if (unsorted) await this.#print(visible)

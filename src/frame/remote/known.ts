@@ -1,4 +1,5 @@
 import { ENOENT, errnoNumber } from '../../os/errno.ts'
+import type { SourceFailure } from '../../source/requests.ts'
 import type { SourceNode } from '../../source/service.ts'
 import type { PENDING } from '../operations.ts'
 import { sourcePathOf } from './path.ts'
@@ -9,6 +10,8 @@ import { remember } from './remember.ts'
 const LEAST_FRESH = 1000
 /** Properties that are remembered; each may be long. */
 const PROPERTIES = 16
+/** Failures that are remembered. */
+const WHYS = 1000
 /** Names of one directory that are told of. */
 const MAX_NAMES = 1_000_000
 
@@ -27,6 +30,8 @@ export class Known {
   readonly #nodes = new Map<string, Until<SourceNode | number>>()
   /** Names of directories; a name whose node is known is in `#nodes` too. */
   readonly #listings = new Map<string, Until<ReadonlyMap<string, SourceNode | undefined>>>()
+  /** Why a node or its names could not be had, for people. */
+  readonly #whys = new Map<string, string>()
   readonly #properties = new Map<string, Until<Uint8Array | undefined>>()
 
   constructor(questions: Questions) {
@@ -39,7 +44,7 @@ export class Known {
     if (known && known.until > performance.now()) return known.value
     const answer = this.#questions.ask(`stat ${path}`, { op: 'stat', path: sourcePathOf(path) })
     if (typeof answer === 'number') return answer
-    const node = answer.error ? -errnoNumber(answer.error.code) : (answer.node ?? -ENOENT)
+    const node = answer.error ? this.#failed(path, answer.error) : (answer.node ?? -ENOENT)
     this.keep(path, node)
     return node
   }
@@ -66,7 +71,7 @@ export class Known {
     if (known && known.until > performance.now()) return known.value
     const answer = this.#questions.ask(`list ${path}`, { op: 'list', path: sourcePathOf(path) })
     if (typeof answer === 'number') return answer
-    if (answer.error) return -errnoNumber(answer.error.code)
+    if (answer.error) return this.#failed(path, answer.error)
     const names = new Map<string, SourceNode | undefined>()
     for (const { name, node } of answer.entries ?? []) {
       if (!isName(name) || names.size === MAX_NAMES) continue
@@ -92,6 +97,16 @@ export class Known {
   /** The same as it was last known. */
   lastProperty(path: string, name: string): Uint8Array | undefined {
     return this.#properties.get(`property ${name} ${path}`)?.value
+  }
+
+  /** Why a path was last answered by an errno; undefined where it never was. */
+  why(path: string): string | undefined {
+    return this.#whys.get(path)
+  }
+
+  #failed(path: string, { code, why }: SourceFailure): number {
+    remember(this.#whys, path, why, WHYS)
+    return -errnoNumber(code)
   }
 
   /** A node is another by now. */

@@ -1,3 +1,4 @@
+import { hidePassword } from '../../source/passwords.ts'
 import type { SourcePath } from '../../source/service.ts'
 
 /** A path from the mount's root as a service has it. */
@@ -17,7 +18,7 @@ export function urlOf(path: string): string {
   const { scheme, segments } = sourcePathOf(path)
   if (!rootOf(path).endsWith(':')) return path.slice(1)
   const [authority = '', ...rest] = segments
-  return [`${scheme}:/`, authority.replace(/:[^@/]*@/, '@'), ...rest].join('/')
+  return [`${scheme}:/`, hidePassword(authority), ...rest].join('/')
 }
 
 /**

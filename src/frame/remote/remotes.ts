@@ -81,6 +81,13 @@ export class Remotes {
     return this.#known.node(this.#pathIn(parent, name))
   }
 
+  /** Why a name of a remote directory, or without one its own names, could not be had. */
+  why(directory: NodeId, name?: string): string | undefined {
+    return this.#known.why(
+      name === undefined ? this.#core.treePath(directory) : this.#pathIn(directory, name),
+    )
+  }
+
   /** The node that a frame is, as it was last known. */
   last(slot: NodeId): SourceNode | undefined {
     return this.#known.last(this.#core.treePath(slot))

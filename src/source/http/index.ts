@@ -239,11 +239,13 @@ class HttpService implements SourceService {
   #accept(location: Location, reply: Reply, asPage = false): Known {
     const { status } = reply
     const known = knownOf(location, reply)
-    const isThere = (status >= 200 && status < 300) || (status === 416 && known.size === 0)
     const isMissing = status === 404 || status === 410
+    const isThere = (status >= 200 && status < 300) || (status === 416 && known.size === 0)
     // A directory that may not be listed leads on to what may be read.
     const isClosed = !asPage && reply.slash !== undefined && (status === 401 || status === 403)
-    if (isThere || (known.type === 'directory' && (isMissing || isClosed))) return known
+    // A property that the server has not is the tree's.
+    const leadsOn = (isMissing && !location.property) || isClosed
+    if (isThere || (known.type === 'directory' && leadsOn)) return known
     this.#heads.delete(location)
     throw failureOfStatus(status, location.display)
   }

@@ -14,6 +14,8 @@ export interface Location {
   readonly root: boolean
   /** The name says that it is a file (design §4): it has an extension, a query or an escaped slash. */
   readonly file: boolean
+  /** The name may be a property of another: `page:body`, `page:`, `:body`. */
+  readonly property: boolean
   /** For people: without credentials and without the query, which may have some. */
   readonly display: string
 }
@@ -34,6 +36,7 @@ export function locate({ scheme, segments }: SourcePath): Location {
     authorization: at < 0 ? undefined : basic(authority.slice(0, at)),
     root: last === undefined,
     file: last !== undefined && namesFile(last),
+    property: last !== undefined && /:[a-z]*$/.test(last),
     display,
   }
 }
