@@ -3,7 +3,7 @@ import { CosmosError } from '../errors.ts'
 import type { TreeAsker } from './tree-requests.ts'
 
 /** How long somebody waits for what is being made, and how often it is looked at, milliseconds. */
-const PATIENCE_MS = 65_000
+export const PATIENCE_MS = 65_000
 const AGAIN_MS = 5
 
 /** A tree whose questions wait for what a path names and is still being made (EINPROGRESS). */

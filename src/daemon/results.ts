@@ -181,7 +181,10 @@ export interface LookupResult {
   stages: LookupStage[]
 }
 interface LookupStage {
+  /** A name of the path; a step by which the name before it was made begins with two spaces. */
   stage: string
+  /** Who resolved it: `host`, `cascade`, `source https`, `fudge`, … */
+  by: string
   answer: string
   microseconds: number
 }

@@ -2,12 +2,14 @@ import { close, read as readFile } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
+import { CosmosError } from '../errors.ts'
 import { toWire } from '../form/wire.ts'
 import { pathBytes } from '../frame/paths.ts'
-import type { NodeDescription, Place } from '../frame/queries.ts'
+import { type LookedUp, type NodeDescription, type Place, subjectOf } from '../frame/queries.ts'
 import { S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFSOCK } from '../os/constants.ts'
 import type { Sources } from '../source/sources.ts'
 import type { ControlHandlers, PathArguments } from './handlers.ts'
+import { PATIENCE_MS } from './patient-tree.ts'
 import type { ListEntry, NodeAttributes, NodeType } from './results.ts'
 import type { TreeAsker } from './tree-requests.ts'
 
@@ -16,6 +18,8 @@ const closeDescriptor = promisify(close)
 /** Entries of a listing that are looked at in one go, so that the tree thread is never held long. */
 const BATCH = 1024
 const CHUNK = 256 * 1024
+/** How often a lookup that waits is tried again, milliseconds. */
+const LOOK_AGAIN_MS = 1
 /** A notification may wait for a lock that some slow request holds. */
 const TELL_PATIENCE_MS = 1000
 
@@ -83,8 +87,8 @@ export function treeHandlers(tree: TreeAsker, sources: Sources, mount: string): 
         await closeDescriptor(opened.fd)
       }
     },
-    async lookup(args) {
-      const found = await tree.ask('lookUp', place(args))
+    async lookup(args, { signal }) {
+      const found = await lookedUp(tree, place(args), signal)
       return { path: toWire(found.path), kind: typeOf(found.mode), stages: args.trace ? found.stages : [] }
     },
     async produce(args) {
@@ -113,6 +117,27 @@ export function treeHandlers(tree: TreeAsker, sources: Sources, mount: string): 
         layers: [each.local, ...each.layers].map(toWire),
       }))
     },
+  }
+}
+
+/** Looks a path up to the end: a stage may wait for a source, or for what is made. */
+async function lookedUp(
+  tree: TreeAsker,
+  at: Place,
+  signal: AbortSignal,
+): Promise<Exclude<LookedUp, { waits: number }>> {
+  const since = Date.now()
+  const begun = performance.now()
+  const waited: number[] = []
+  for (;;) {
+    const asked = performance.now()
+    const found = await tree.ask('lookUp', at, since, waited)
+    if (!('waits' in found)) return found
+    signal.throwIfAborted()
+    if (asked - begun > PATIENCE_MS)
+      throw new CosmosError('ETIMEDOUT', subjectOf(at), 'is still being made', 'cosmos log')
+    await sleep(LOOK_AGAIN_MS)
+    waited[found.waits] = (waited[found.waits] ?? 0) + performance.now() - asked
   }
 }
 

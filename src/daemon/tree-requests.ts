@@ -24,7 +24,7 @@ export interface TreeRequests {
   names(place: Place): ReturnType<typeof names>
   entries(place: Place, wanted: string[]): ReturnType<typeof entries>
   openForReading(place: Place): ReturnType<typeof openForReading>
-  lookUp(place: Place): ReturnType<typeof lookUp>
+  lookUp(place: Place, since: number, waited: readonly number[]): ReturnType<typeof lookUp>
   bind(place: Place, kind: 'bind' | 'cascade', urls: string[]): ReturnType<typeof bind>
   unbind(place: Place): ReturnType<typeof unbind>
   binds(): ReturnType<TreeCore['store']['binds']>
@@ -88,7 +88,7 @@ export function answerTreeRequests(core: TreeCore): TreeRequests {
     names: (place) => names(core, place),
     entries: (place, wanted) => entries(core, place, wanted),
     openForReading: (place) => openForReading(core, place),
-    lookUp: (place) => lookUp(core, place),
+    lookUp: (place, since, waited) => lookUp(core, place, since, waited),
     bind: (place, kind, urls) => bind(core, place, kind, urls),
     unbind: (place) => unbind(core, place),
     binds: () => core.store.binds(),

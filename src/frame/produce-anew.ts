@@ -1,7 +1,7 @@
 import { CosmosError } from '../errors.ts'
+import { hidePasswords } from '../source/passwords.ts'
 import type { TreeCore } from './core.ts'
-import { readable } from './paths.ts'
-import { type Place, treePlace } from './queries.ts'
+import { type Place, subjectOf, treePlace } from './queries.ts'
 import { walk } from './walk.ts'
 
 /** Questions of `cosmos produce`: what a path stands for is made anew. Paths have one character a byte. */
@@ -21,20 +21,20 @@ export function dropMade(core: TreeCore, place: Place): string[] {
   return withParent(core, place, (parent, name) => {
     const dropped = core.productions.drop(parent, name)
     if (dropped) return dropped
-    throw new CosmosError('EINVAL', readable(place.path), 'is not made of anything', 'cosmos inspect')
+    throw new CosmosError('EINVAL', subjectOf(place), 'is not made of anything', 'cosmos inspect')
   })
 }
 
 /** What a path was made by. Throws CosmosError EINPROGRESS while it is being made, EIO where that has failed. */
 export function madeAnew(core: TreeCore, place: Place): Anew {
   return withParent(core, place, (parent, name, path) => {
-    const subject = readable(place.path)
+    const subject = subjectOf(place)
     const production = core.productions.find(parent, name)
     if (production?.state === 'pending') throw new CosmosError('EINPROGRESS', subject, 'is being made')
     if (production?.state === 'failed') throw new CosmosError('EIO', subject, production.why)
     const steps = core.productions.stepsOf(parent, name) ?? []
     return {
-      path,
+      path: hidePasswords(path),
       instruction: core.productions.describe(parent, name)?.split('\n')[0] ?? '',
       steps: steps.map(({ instruction, record }) => ({
         instruction,
@@ -56,7 +56,7 @@ function withParent<T>(
   const parent = walk(core, path.slice(0, slash) || '/', true, place.mount)
   try {
     const name = path.slice(slash + 1)
-    if (name === '') throw new CosmosError('EINVAL', readable(place.path), 'is not made of anything')
+    if (name === '') throw new CosmosError('EINVAL', subjectOf(place), 'is not made of anything')
     return act(parent.node, name, path)
   } finally {
     parent.release()

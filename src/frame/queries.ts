@@ -3,6 +3,7 @@ import { O_CLOEXEC, O_NOCTTY, O_NONBLOCK, O_RDONLY, S_IFDIR, S_IFLNK, S_IFMT } f
 import { EISDIR, ENOTDIR } from '../os/errno.ts'
 import { open } from '../os/libc.ts'
 import { allocateNative, cString } from '../os/memory.ts'
+import { hidePasswords } from '../source/passwords.ts'
 import type { SourcePath } from '../source/service.ts'
 import { getattr, readlink } from './attributes.ts'
 import { ROOT_NODE, type TreeCore } from './core.ts'
@@ -23,7 +24,8 @@ import {
   shownProperties,
 } from './properties.ts'
 import { sourcePathOf } from './remote/path.ts'
-import { treePathOf, type Walked, type WalkStage, walk } from './walk.ts'
+import { type TraceStage, traceOf } from './trace.ts'
+import { failureOf, treePathOf, type Walked, type WalkStage, walk } from './walk.ts'
 
 /**
  * Questions that the control socket asks of the tree, without the kernel. Paths have one character a byte.
@@ -69,7 +71,7 @@ export function inspect(core: TreeCore, place: Place): Inspection {
     const description = describe(core, node)
     const stack = core.stackOf(node)
     return {
-      path: walked.path,
+      path: hidePasswords(walked.path),
       node,
       ...description,
       dcel: dcelOf(core, node),
@@ -118,9 +120,9 @@ export function names(core: TreeCore, place: Place): string[] {
   const walked = walkTo(core, place)
   try {
     if (getattr(core, walked.node) < 0 || (core.attributes.mode & S_IFMT) !== S_IFDIR)
-      throw new CosmosError('ENOTDIR', readable(place.path), 'is not a directory')
+      throw new CosmosError('ENOTDIR', subjectOf(place), 'is not a directory')
     if (core.productions.fills.fill(walked.node) === PENDING)
-      throw new CosmosError('EINPROGRESS', readable(place.path), 'is being made')
+      throw new CosmosError('EINPROGRESS', subjectOf(place), 'is being made')
     const kind = core.frames.kind(walked.node)
     const merged =
       kind === ANCHOR || kind === BACKED
@@ -128,7 +130,7 @@ export function names(core: TreeCore, place: Place): string[] {
         : kind === REMOTE
           ? core.remotes.names(walked.node)
           : new Map<string, number>()
-    if (typeof merged === 'number') throw failure(merged, place)
+    if (typeof merged === 'number') throw failure(merged, place, core.remotes.why(walked.node))
     const found =
       kind === ANCHOR || kind === BACKED || kind === REMOTE
         ? [...merged.keys()]
@@ -189,17 +191,17 @@ export function openForReading(
     if (core.frames.kind(walked.node) === PRODUCED)
       throw new CosmosError(
         'EIO',
-        readable(place.path),
+        subjectOf(place),
         'could not be made',
-        `cosmos cat ${readable(place.path)}:error`,
+        `cosmos cat ${subjectOf(place)}:error`,
       )
     if (core.frames.kind(walked.node) === PROPERTY)
       return { text: toBytesText(propertyOfFrame(core, walked.node) ?? '') }
     if ((core.attributes.mode & S_IFMT) === S_IFDIR)
-      throw CosmosError.fromErrno(-EISDIR, readable(place.path), `cosmos ls ${readable(place.path)}`)
+      throw CosmosError.fromErrno(-EISDIR, subjectOf(place), `cosmos ls ${subjectOf(place)}`)
     const fd = core.nodeFd(walked.node)
     const opened = fd < 0 ? fd : open(descriptorPath(fd), OPEN, 0)
-    if (opened < 0) throw CosmosError.fromErrno(opened, readable(place.path))
+    if (opened < 0) throw CosmosError.fromErrno(opened, subjectOf(place))
     return { fd: opened }
   } finally {
     walked.release()
@@ -207,23 +209,48 @@ export function openForReading(
 }
 
 /** The error of a question that could not be answered, or could not yet. */
-function failure(result: number, place: Place): CosmosError {
+function failure(result: number, place: Place, why?: string): CosmosError {
   return result === PENDING
-    ? new CosmosError('EINPROGRESS', readable(place.path), 'is being asked for')
-    : CosmosError.fromErrno(result, readable(place.path))
+    ? new CosmosError('EINPROGRESS', subjectOf(place), 'is being asked for')
+    : failureOf(result, subjectOf(place), why)
+}
+
+/** A question's path as it may be told. */
+export function subjectOf({ path }: Place): string {
+  return hidePasswords(readable(path))
 }
 
 function openHostFile(path: string, place: Place): number {
   const opened = open(cString(Buffer.from(path, 'latin1')).address, OPEN, 0)
-  if (opened < 0) throw CosmosError.fromErrno(opened, readable(place.path))
+  if (opened < 0) throw CosmosError.fromErrno(opened, subjectOf(place))
   return opened
 }
 
-export function lookUp(core: TreeCore, place: Place): { path: string; mode: number; stages: WalkStage[] } {
-  const walked = walkTo(core, place)
-  const { mode } = core.attributes
-  walked.release()
-  return { path: walked.path, mode, stages: walked.stages }
+/** What a path resolves to and how; or the number of the stage that waits for something. */
+export type LookedUp =
+  | { readonly waits: number }
+  | { readonly path: string; readonly mode: number; readonly stages: TraceStage[] }
+
+/** `since`: when the lookup began (Date.now()). `waited`: how long each of its stages has waited so far, milliseconds. */
+export function lookUp(
+  core: TreeCore,
+  place: Place,
+  since: number,
+  waited: readonly (number | undefined)[],
+): LookedUp {
+  const stages: WalkStage[] = []
+  try {
+    const walked = walkTo(core, place, true, stages)
+    try {
+      const { mode } = core.attributes
+      return { path: hidePasswords(walked.path), mode, stages: traceOf(core, stages, since, waited) }
+    } finally {
+      walked.release()
+    }
+  } catch (error) {
+    if (error instanceof CosmosError && error.code === 'EINPROGRESS') return { waits: stages.length }
+    throw error
+  }
 }
 
 /** Binds host directories below a directory of the tree; answers what shows there then. */
@@ -241,20 +268,18 @@ export function bind(
   const walked = walkTo(core, place)
   const { node } = walked
   try {
-    if ((core.attributes.mode & S_IFMT) !== S_IFDIR)
-      throw CosmosError.fromErrno(-ENOTDIR, readable(place.path))
+    if ((core.attributes.mode & S_IFMT) !== S_IFDIR) throw CosmosError.fromErrno(-ENOTDIR, subjectOf(place))
     const stack = core.stackOf(node)
     const known = core.store.binds().find((each) => each.path === walked.path)
     if (!known && (!stack.single || core.frames.kind(node) === ANCHOR))
       throw new CosmosError(
         'EBUSY',
-        readable(place.path),
+        subjectOf(place),
         'is merged already',
-        `cosmos inspect ${readable(place.path)}`,
+        `cosmos inspect ${subjectOf(place)}`,
       )
     const local = known?.local ?? core.hostPath(node)
-    if (layers.includes(local))
-      throw new CosmosError('EINVAL', readable(place.path), 'cannot be bound to itself')
+    if (layers.includes(local)) throw new CosmosError('EINVAL', subjectOf(place), 'cannot be bound to itself')
     core.store.putBind({ kind, path: walked.path, local, layers })
     return { path: walked.path, layers: [local, ...layers] }
   } finally {
@@ -305,14 +330,14 @@ function cosmOf(core: TreeCore, place: Place): string {
 }
 
 /** Walks to where a question's path is; its errors name the path as it was asked. */
-export function walkTo(core: TreeCore, place: Place, follow = true): Walked {
+export function walkTo(core: TreeCore, place: Place, follow = true, stages?: WalkStage[]): Walked {
   const path = treePlace(core, place)
   try {
-    return walk(core, path, follow, place.mount)
+    return walk(core, path, follow, place.mount, stages)
   } catch (error) {
     if (!(error instanceof CosmosError)) throw error
     const why = error.message.slice(error.subject.length + 2)
-    throw new CosmosError(error.code, readable(place.path), why, error.hint)
+    throw new CosmosError(error.code, subjectOf(place), why, error.hint)
   }
 }
 
@@ -327,14 +352,13 @@ export function treePlace(core: TreeCore, place: Place): string {
 function hostDirectoryOf(core: TreeCore, place: Place): string {
   const walked = walkTo(core, place)
   try {
-    if ((core.attributes.mode & S_IFMT) !== S_IFDIR)
-      throw CosmosError.fromErrno(-ENOTDIR, readable(place.path))
+    if ((core.attributes.mode & S_IFMT) !== S_IFDIR) throw CosmosError.fromErrno(-ENOTDIR, subjectOf(place))
     if (!core.stackOf(walked.node).single)
       throw new CosmosError(
         'EINVAL',
-        readable(place.path),
+        subjectOf(place),
         'is merged itself; bind its layers',
-        `cosmos inspect ${readable(place.path)}`,
+        `cosmos inspect ${subjectOf(place)}`,
       )
     return core.hostPath(walked.node)
   } finally {

@@ -1,9 +1,10 @@
 import { CosmosError } from '../errors.ts'
 import { S_IFDIR, S_IFLNK, S_IFMT } from '../os/constants.ts'
-import { ELOOP, ENOENT, ENOTDIR } from '../os/errno.ts'
+import { ELOOP, ENOENT, ENOTDIR, errnoName } from '../os/errno.ts'
 import { allocateNative } from '../os/memory.ts'
 import { getattr, readlink } from './attributes.ts'
 import { ROOT_NODE, type TreeCore } from './core.ts'
+import { REMOTE } from './frames.ts'
 import { lookup } from './lookup.ts'
 import { type NodeId, PENDING } from './operations.ts'
 import { makeName, readable } from './paths.ts'
@@ -17,11 +18,13 @@ export interface Walked {
   release(): void
 }
 
-/** One step of a walk, for `cosmos lookup --trace`. */
+/** One step of a walk. */
 export interface WalkStage {
-  stage: string
-  answer: string
-  microseconds: number
+  readonly name: string
+  readonly node: NodeId
+  /** Where it leads, where it is a link that was followed. */
+  target?: string
+  readonly microseconds: number
 }
 
 /** Links that one walk follows at most (path_resolution(7)). */
@@ -48,11 +51,17 @@ export function treePathOf(path: string, cwd: string, mount: string, hostDirecto
 
 /**
  * Walks a path of the tree without the kernel. Throws CosmosError with the errno of the step that failed.
- * A link at the end is followed where `follow`; one that leads to the mount's own path leads into the tree.
+ * A link at the end is followed where `follow`; one that leads to the mount's own path leads into the tree. `stages` has
+ * the steps, those before one that failed too.
  */
-export function walk(core: TreeCore, path: string, follow = true, mount?: string): Walked {
+export function walk(
+  core: TreeCore,
+  path: string,
+  follow = true,
+  mount?: string,
+  stages: WalkStage[] = [],
+): Walked {
   const held: NodeId[] = []
-  const stages: WalkStage[] = []
   const release = (): void => {
     for (const node of held.splice(0)) {
       if (node === ROOT_NODE) continue
@@ -80,24 +89,22 @@ export function walk(core: TreeCore, path: string, follow = true, mount?: string
       const microseconds = Math.round((performance.now() - started) * 1000)
       if (result === PENDING)
         throw new CosmosError('EINPROGRESS', readable(`/${[...done, part].join('/')}`), 'is being made')
-      if (result < 0)
-        throw CosmosError.fromErrno(
-          result === -ENOENT ? -ENOENT : result,
-          readable(`/${[...done, part].join('/')}`),
-        )
+      if (result < 0) {
+        const subject = readable(`/${[...done, part].join('/')}`)
+        const isRemote = at === ROOT_NODE || core.frames.kind(at) === REMOTE
+        throw failureOf(result, subject, isRemote ? core.remotes.why(at, part) : undefined)
+      }
       const node = core.entryNode
       held.push(node)
-      stages.push({
-        stage: readable(part),
-        answer: `node ${node} of stack ${core.stackOf(node).key}`,
-        microseconds,
-      })
+      const stage: WalkStage = { name: part, node, microseconds }
+      stages.push(stage)
       const type = core.attributes.mode & S_IFMT
       if (type === S_IFLNK && (follow || rest.length > 0)) {
         if (++links > MAX_LINKS) throw CosmosError.fromErrno(-ELOOP, readable(path))
         const length = readlink(core, node, target.address, 4096)
         if (length < 0) throw CosmosError.fromErrno(length, readable(path))
         let text = target.bytes.toString('latin1', 0, length)
+        stage.target = text
         const isInTree = mount !== undefined && (text === mount || text.startsWith(`${mount}/`))
         if (isInTree) text = text.slice(mount.length) || '/'
         rest.unshift(...text.split('/').filter((each) => each !== '' && each !== '.'))
@@ -122,6 +129,13 @@ export function walk(core: TreeCore, path: string, follow = true, mount?: string
     release()
     throw error
   }
+}
+
+/** The error of an operation that answered `-errno`; `why` is what a source said of it. */
+export function failureOf(result: number, subject: string, why: string | undefined): CosmosError {
+  return why === undefined || result === -ENOENT
+    ? CosmosError.fromErrno(result, subject)
+    : new CosmosError(errnoName(-result), subject, why)
 }
 
 function normalize(path: string): string {

@@ -169,11 +169,11 @@ describe('other commands', () => {
 
   test('lookup', async () => {
     expect((await ask('lookup', 'hello')).stdout).toBe('/hello  file\n')
-    expect((await ask('lookup', '--trace', 'hello')).stdout).toMatch(/literal +12 +hello\n/)
+    expect((await ask('lookup', '--trace', 'hello')).stdout).toMatch(/hello +12 +host +\/hello\n/)
     const { stages } = JSON.parse((await ask('lookup', '--json', '--trace', 'hello')).stdout) as {
       stages: unknown[]
     }
-    expect(stages).toEqual([{ stage: 'literal', answer: 'hello', microseconds: 12 }])
+    expect(stages).toEqual([{ stage: 'hello', by: 'host', answer: '/hello', microseconds: 12 }])
   })
 
   test('bind, cascade and unbind', async () => {

@@ -91,6 +91,7 @@ function memoryHandlers(instance: Instance, files: Map<string, Buffer>, aborted:
         vms: [],
         peers: [],
         listening: { addresses: [], waiting: [] },
+        listening: [],
         frames: 7,
         log: instance.log,
       }
@@ -128,7 +129,7 @@ function memoryHandlers(instance: Instance, files: Map<string, Buffer>, aborted:
     },
     async lookup({ path, trace }) {
       find(path)
-      const stages = trace ? [{ stage: 'literal', answer: path, microseconds: 12 }] : []
+      const stages = trace ? [{ stage: path, by: 'host', answer: `/${path}`, microseconds: 12 }] : []
       return { path: toWire(`/${path}`), kind: 'file', stages }
     },
     async bind({ kind, urls, path }) {

@@ -23,8 +23,8 @@ export const command: CliCommand = {
         if (options.json) return json(found)
         await write(Buffer.concat([nameBytes(found.path), Buffer.from(`  ${found.kind}\n`)]))
         if (!trace) return
-        const rows = found.stages.map((stage) => [stage.stage, stage.microseconds, stage.answer])
-        await line(`\n${table(rows, ['stage', 'µs', 'answer']).trimEnd()}`)
+        const rows = found.stages.map((stage) => [stage.stage, stage.microseconds, stage.by, stage.answer])
+        await line(`\n${table(rows, ['stage', 'µs', 'by', 'answer']).trimEnd()}`)
       })
   },
 }
