@@ -40,7 +40,8 @@ export function traceOf(
 ): TraceStage[] {
   return stages.flatMap((stage, index) => {
     const { by, answer } = resolution(core, stage.node)
-    const link = stage.target === undefined ? '' : `, a link to ${readable(stage.target)}`
+    const { target } = stage
+    const link = target === undefined || target === answer ? '' : `, a link to ${readable(target)}`
     const microseconds = stage.microseconds + Math.round((waited[index] ?? 0) * 1000)
     const isHost = core.frames.parent(core.frames.parent(stage.node)) === ROOT_NODE
     const name = core.frames.kind(stage.node) === REMOTE && isHost ? hidePassword(stage.name) : stage.name
@@ -68,10 +69,7 @@ function resolution(core: TreeCore, node: NodeId): { by: string; answer: string 
       return { by: 'fudge', answer: instructionOf(core, node) }
     case PROPERTY:
     case PROPERTIES:
-      return {
-        by: 'property',
-        answer: `of ${frames.kind(parent) === PROPERTIES ? frames.nameText(parent) : name}`,
-      }
+      return { by: 'property', answer: propertyOf(core, node) }
     case LIBRARY:
     case FUNCTION:
       return { by: 'library', answer: layersOf(core, node)[0]?.path ?? '' }
@@ -85,6 +83,16 @@ function resolution(core: TreeCore, node: NodeId): { by: string; answer: string 
         answer: isMade(core, node) ? instructionOf(core, node) : pathsOf(core, node),
       }
   }
+}
+
+/** `mtime of name`, however it is written: `name:mtime`, `name:/mtime`, `name/:mtime`. */
+function propertyOf(core: TreeCore, node: NodeId): string {
+  const { frames } = core
+  const [parent, name] = [frames.parent(node), frames.nameText(node)]
+  if (frames.kind(node) === PROPERTIES) return `all of ${name.slice(0, -1)}`
+  if (frames.kind(parent) === PROPERTIES) return `${name} of ${frames.nameText(parent).slice(0, -1)}`
+  const colon = name.lastIndexOf(':')
+  return `${name.slice(colon + 1)} of ${name.slice(0, colon) || frames.nameText(parent)}`
 }
 
 /** What holds a node of the layers. */

@@ -89,7 +89,15 @@ describe.skipIf(why)(`commands against a daemon${why ? `: ${why}` : ''}`, () => 
       stages: unknown[]
     }
     expect(found).toMatchObject({ path: `/${hostDirectory}/etc/passwd`, kind: 'file' })
-    expect(found.stages.length).toBeGreaterThan(0)
+    expect(found.stages).toMatchObject([
+      { stage: hostDirectory, by: 'host', answer: '/' },
+      { stage: 'etc', by: 'host', answer: '/etc' },
+      { stage: 'passwd', by: 'host', answer: '/etc/passwd' },
+    ])
+    const program = await instance.tell('lookup', '--trace', `${instance.mount}/.cosm/bin/sh`)
+    expect(program).toMatch(
+      /\n\.cosm +\d+ +cascade +.*\nbin +\d+ +cascade +.*\nsh +\d+ +PATH +\/\S*bin\/sh\n/,
+    )
   })
 
   test('bind, cascade, unbind', async () => {
