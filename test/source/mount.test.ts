@@ -337,6 +337,39 @@ print(h.hexdigest(), os.fstat(f).st_size)`,
     expect(state.stdout).toBe('')
   })
 
+  test('lookup --trace: who resolved each name, and each step by which it was made', async () => {
+    const { url } = await site({ '/': page(''), '/data.yaml': file(YAML, { etag: '"1"' }) })
+    const trace = async (path: string) => {
+      const told = JSON.parse(await instance.tell('lookup', '--json', '--trace', `${url}${path}`)) as {
+        stages: { stage: string; by: string; answer: string; microseconds: number }[]
+      }
+      return told.stages.slice(1)
+    }
+    const host = { stage: url.slice(7), by: 'source http', answer: url }
+    const stages = await trace('/data.yaml.to-json')
+    expect(stages).toMatchObject([
+      host,
+      {
+        stage: 'data.yaml.to-json',
+        by: 'fudge',
+        answer: `transform to-json of copy of source ${url}/data.yaml`,
+      },
+      { stage: '  copy', by: 'source http', answer: '26 bytes, made now' },
+      { stage: '  transform to-json', by: 'transformer', answer: '53 bytes, made now' },
+    ])
+    const [, whole = { microseconds: 0 }, copy = { microseconds: 0 }, made = { microseconds: 0 }] = stages
+    expect(whole.microseconds).toBeGreaterThanOrEqual(Math.max(copy.microseconds, made.microseconds, 1))
+    expect(await trace('/data.yaml.d/list')).toMatchObject([
+      host,
+      { stage: 'data.yaml.d', by: 'fudge' },
+      { stage: '  copy', answer: expect.stringMatching(/^26 bytes, kept since 20/), microseconds: 0 },
+      { stage: '  map yaml', by: 'mapper', answer: '4 entries, made now' },
+      { stage: 'list', by: 'store' },
+    ])
+    for (const path of ['/data.yaml:prod', '/data.yaml:/prod'])
+      expect((await trace(path)).at(-1)).toMatchObject({ by: 'property', answer: 'prod of data.yaml' })
+  })
+
   test.skipIf(!isRoot)('other users of this machine are refused', async () => {
     const { at } = await site({ '/text.txt': file(TEXT) })
     expect((await sh('stat -c %a "$1"', join(instance.mount, 'http:'))).stdout).toBe('700\n')

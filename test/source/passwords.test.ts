@@ -13,5 +13,7 @@ test('a password is not shown, whatever is in it', () => {
 test('nor in a text', () => {
   expect(hidePasswords('https://me:sec@ret@host/a: no such host')).toBe('https://me@host/a: no such host')
   expect(hidePasswords('/ssh:/me:x@h/a and http://:y@h')).toBe('/ssh:/me@h/a and http://@h')
-  expect(hidePasswords('https://host:80/a@b ssh:/me@host a:b@c')).toBe('https://host:80/a@b ssh:/me@host a:b@c')
+  expect(hidePasswords('https://host:80/a@b ssh:/me@host a:b@c')).toBe(
+    'https://host:80/a@b ssh:/me@host a:b@c',
+  )
 })
