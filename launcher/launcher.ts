@@ -3,11 +3,13 @@ import { isatty } from 'node:tty'
 import { CosmosError } from '../src/errors.ts'
 import { encodeFrame, isMap } from '../src/form/msgpack.ts'
 import { type WireText, wireBytes } from '../src/form/wire.ts'
-import { exit, FAILED, fail, failAsTold, failUnreadable, NOT_RUNNABLE } from './failure.ts'
+import { endAs, endingOf } from './ending.ts'
+import { FAILED, fail, failAsTold, failUnreadable, NOT_RUNNABLE } from './failure.ts'
 import { args, descriptors, env, limits, workingDirectory } from './inherited.ts'
+import { pump } from './pump.ts'
 import { Copier } from './record.ts'
 import { connectTo, sendWithDescriptors } from './rights.ts'
-import { catchSignals, dieBy, killGroup, stop } from './signals.ts'
+import { catchSignals, killGroup, stop } from './signals.ts'
 import { HELLO, REQUEST, Wire } from './wire.ts'
 
 // The launcher where there is no C compiler; launcher.c says what it does. bin/cosmos-launcher starts it.
@@ -28,6 +30,7 @@ if (descriptors.length > MAX_DESCRIPTORS)
 const cwd = workingDirectory()
 
 const { daemon, answer } = await askDaemon(wireBytes(control).toString('latin1'))
+if (isMap(answer.remote)) await pump(daemon, answer)
 const { socket, route, run, record } = answer
 const vmName = typeof answer.vm === 'string' ? answer.vm : ''
 if (!isText(socket) || socket.length === 0 || typeof run !== 'string' || !isMap(route))
@@ -214,20 +217,10 @@ function lost(why: string): never {
   fail(FAILED, `VM ${vmName}: ${why}; cosmos log`)
 }
 
-/** Tells the daemon how the program ended, and ends likewise. */
-async function finish({ code, signal, core }: Record<string, unknown>): Promise<never> {
-  const coded = inRange(code, 0, 255)
-  if (!coded && !inRange(signal, 1, 64)) lost('sent what cannot be read')
+/** The program has ended. */
+async function finish(how: Record<string, unknown>): Promise<never> {
+  const ending = endingOf(how)
+  if (ending === undefined) lost('sent what cannot be read')
   for (const copier of copiers) await copier.finish()
-  const how = coded ? { code } : { signal, core: core === true }
-  // A daemon that is gone need not know.
-  await new Promise((resolve) =>
-    daemon.socket.write(encodeFrame({ id: REQUEST + 1, op: 'ran', args: { run, exit: how } }), resolve),
-  )
-  if (coded) exit(code as number)
-  dieBy(signal as number)
-}
-
-function inRange(value: unknown, low: number, high: number): boolean {
-  return Number.isInteger(value) && (value as number) >= low && (value as number) <= high
+  return endAs(daemon, run, ending)
 }

@@ -36,6 +36,8 @@ struct pump {
   bool terminal;
   /* A stop was sent: that the program stopped is no news. */
   bool stopping;
+  /* It is over, while its output may still be on its way. */
+  bool over;
   /* How it ended, or why it failed, is told. */
   bool ended, failed;
   struct ending ending;
@@ -171,7 +173,7 @@ static void take_signal(struct pump *pump, const struct signalfd_siginfo *info) 
   /* Of a write of this process itself: the program will have its own. */
   if (number == SIGPIPE && info->ssi_pid == (uint32_t)getpid()) return;
   /* The program is over, and somebody reads its output slowly. */
-  if ((pump->ended || pump->failed) && ends(number)) {
+  if (pump->over && ends(number)) {
     terminal_leave();
     die_by(number);
   }
@@ -194,7 +196,7 @@ static void take_message(struct pump *pump, struct value map) {
       terminal_leave();
       fail_as_told(error, true);
     }
-    pump->failed = true;
+    pump->over = pump->failed = true;
     pump->failure.size = 0;
     bytes_add(&pump->failure, error.at, error.size);
   } else if (!pump->greeted) {
@@ -203,7 +205,9 @@ static void take_message(struct pump *pump, struct value map) {
     pump->greeted = true;
   } else if (exit.at) {
     if (!ending_of(exit, &pump->ending)) lost(pump, "the daemon sent what cannot be read");
-    pump->ended = true;
+    pump->over = pump->ended = true;
+  } else if (mp_true(mp_get(map, "ended"))) {
+    pump->over = true;
   } else if (mp_uint(mp_get(map, "stopped"), &number)) {
     if (!pump->stopping) stop();
     pump->stopping = false;
@@ -281,9 +285,11 @@ _Noreturn void pump(struct run *run) {
       {.fd = pump.control.fd, .events = POLLIN},
       {.fd = run->signals, .events = POLLIN},
     };
-    bool over = pump.ended || pump.failed, ours = has_terminal(&pump);
-    for (int i = 0; i < FLOWS; i++) flow_poll(&pump.flows[i], i != INPUT || (ours && !over), polled + 2 + 2 * i);
-    if (over && flow_over(&pump.flows[OUTPUT]) && flow_over(&pump.flows[ERRORS])) finish(&pump);
+    bool told = pump.ended || pump.failed, ours = has_terminal(&pump);
+    /* Before it has greeted, what comes may be an error. */
+    for (int i = 0; i < FLOWS; i++)
+      flow_poll(&pump.flows[i], i == INPUT ? ours && !told : pump.greeted, polled + 2 + 2 * i);
+    if (told && flow_over(&pump.flows[OUTPUT]) && flow_over(&pump.flows[ERRORS])) finish(&pump);
     if (poll(polled, 2 + 2 * FLOWS, ours ? -1 : LOOK) <= 0) continue;
     if (polled[1].revents) take_signals(&pump);
     if (polled[0].revents) take_messages(&pump);

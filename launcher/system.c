@@ -19,6 +19,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <termios.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -107,6 +108,15 @@ int ioctl(int fd, unsigned long request, ...) {
   void *argument = va_arg(list, void *);
   va_end(list);
   return CALL(SYS_ioctl, fd, request, argument, 0, 0, 0);
+}
+
+/* The kernel's struct termios is the beginning of the C library's on these processors. */
+int tcgetattr(int fd, struct termios *settings) {
+  return CALL(SYS_ioctl, fd, TCGETS, settings, 0, 0, 0);
+}
+
+int tcsetattr(int fd, int when, const struct termios *settings) {
+  return CALL(SYS_ioctl, fd, TCSETS + when, settings, 0, 0, 0);
 }
 
 /* The C library's struct stat is the kernel's own on these processors. */

@@ -1,9 +1,8 @@
 #define _GNU_SOURCE
 #include "terminal.h"
 
-#include <asm/termbits.h>
-#include <stddef.h>
 #include <sys/ioctl.h>
+#include <termios.h>
 #include <unistd.h>
 
 static struct termios former;
@@ -11,7 +10,7 @@ static bool entered;
 
 bool is_terminal(int fd) {
   struct termios settings;
-  return ioctl(fd, TCGETS, &settings) == 0;
+  return tcgetattr(fd, &settings) == 0;
 }
 
 bool terminal_is_ours(void) {
@@ -29,7 +28,7 @@ bool terminal_size(uint64_t *rows, uint64_t *columns) {
 
 void terminal_enter(void) {
   /* What a stop by somebody else has left raw is not how it was before. */
-  if (!entered && ioctl(STDIN_FILENO, TCGETS, &former) < 0) return;
+  if (!entered && tcgetattr(STDIN_FILENO, &former) < 0) return;
   struct termios raw = former;
   raw.c_iflag &= ~(IGNBRK | BRKINT | PARMRK | ISTRIP | INLCR | IGNCR | ICRNL | IXON);
   raw.c_oflag &= ~OPOST;
@@ -38,11 +37,11 @@ void terminal_enter(void) {
   raw.c_cflag |= CS8;
   raw.c_cc[VMIN] = 1;
   raw.c_cc[VTIME] = 0;
-  entered = ioctl(STDIN_FILENO, TCSETS, &raw) == 0;
+  entered = tcsetattr(STDIN_FILENO, TCSANOW, &raw) == 0;
 }
 
 void terminal_leave(void) {
-  if (entered && terminal_is_ours()) ioctl(STDIN_FILENO, TCSETS, &former);
+  if (entered && terminal_is_ours()) tcsetattr(STDIN_FILENO, TCSANOW, &former);
   entered = false;
 }
 

@@ -49,15 +49,29 @@ export class Wire {
    */
   async next(): Promise<Record<string, unknown> | undefined> {
     for (;;) {
-      const message = this.#messages.shift()
-      if (message && this.hello) return message
-      if (message) this.#greet(message)
-      else {
-        const bytes = await nextBytes(this.socket)
-        if (!bytes) return undefined
-        for (const payload of this.#frames.push(bytes)) this.#messages.push(decodePayload(payload))
-      }
+      const message = this.hello && this.#messages.shift()
+      if (message) return message
+      if (!(await this.#read())) return undefined
     }
+  }
+
+  /** Waits for the hello; false where the other side ended before. Throws as `next`. */
+  async greeted(): Promise<boolean> {
+    while (!this.hello) if (!(await this.#read())) return false
+    return true
+  }
+
+  /** Takes the hello, or reads what comes next; false at the end. */
+  async #read(): Promise<boolean> {
+    const first = this.hello ? undefined : this.#messages.shift()
+    if (first) {
+      this.#greet(first)
+      return true
+    }
+    const bytes = await nextBytes(this.socket)
+    if (!bytes) return false
+    for (const payload of this.#frames.push(bytes)) this.#messages.push(decodePayload(payload))
+    return true
   }
 
   #greet(message: Record<string, unknown>): void {

@@ -33,10 +33,7 @@ export function openOnPeer(mesh: () => Promise<Mesh>, hostPathOf: HostPathOf): N
       {
         sends: 1,
         receives: 2,
-        event: (op, sent) => {
-          const { signal } = (sent ?? {}) as Record<string, unknown>
-          if (op === 'stopped' && typeof signal === 'number') request.stopped(signal)
-        },
+        event: request.event,
       },
     )
     const end = (): void => {

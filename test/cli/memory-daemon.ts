@@ -91,7 +91,6 @@ function memoryHandlers(instance: Instance, files: Map<string, Buffer>, aborted:
         vms: [],
         peers: [],
         listening: { addresses: [], waiting: [] },
-        listening: [],
         frames: 7,
         log: instance.log,
       }

@@ -1,7 +1,7 @@
 // A program that a peer runs: its streams and its end are the launcher's.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { closeSync, openSync, writeFileSync } from 'node:fs'
+import { closeSync, openSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Readable } from 'node:stream'
 import { expect, test } from 'vitest'
@@ -11,6 +11,17 @@ import { waitFor } from '../support/wait.ts'
 import { forBothIn, statusOf } from './launchers.ts'
 
 const MIB = 1024 * 1024
+
+/** Waits until a number has been the same for a while: what moves has come to a halt. */
+async function still(number: () => number): Promise<void> {
+  let [last, times] = [Number.NaN, 0]
+  await waitFor('it to halt', () => {
+    const now = number()
+    times = now === last ? times + 1 : 0
+    last = now
+    return times === 5
+  })
+}
 
 forBothIn(
   () => RemoteWorld.start(),
@@ -93,19 +104,12 @@ forBothIn(
       const out = child.stdout as Readable
       const call = () => world().calls.at(-1)
       const before = process.memoryUsage().arrayBuffers
-      let [taken, last] = [0, -1]
-      // It is stalled when nothing comes on any more.
       await waitFor('the first bytes', () => out.readableLength > 0)
-      out.pause()
-      await waitFor('it to be stalled', () => {
-        const now = process.memoryUsage().arrayBuffers + out.readableLength
-        const still = now === last
-        last = now
-        return still
-      })
+      await still(() => process.memoryUsage().arrayBuffers + out.readableLength)
       expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(32 * MIB)
       expect(call()).toBeDefined()
       const peak = Number.parseInt(statusOf(child.pid as number, 'VmHWM'), 10)
+      let taken = 0
       for await (const bytes of out) taken += (bytes as Buffer).length
       expect(taken).toBe(size)
       // A launcher in Node is large by itself.
@@ -113,22 +117,26 @@ forBothIn(
     })
 
     test('a stalled stdout does not stall stderr', async () => {
-      const child = spawn(
-        file,
-        [world().control, '/bin/sh', '-c', 'head -c 30000000 /dev/zero & sleep 0.2; echo on >&2; wait'],
-        { stdio: ['ignore', 'pipe', 'pipe'] },
-      )
+      const script = 'head -c 30000000 /dev/zero & read x; echo on >&2; wait'
+      const child = spawn(file, [world().control, '/bin/sh', '-c', script], { stdio: 'pipe' })
       const ended = once(child, 'exit')
-      expect(String((await once(child.stderr as Readable, 'data'))[0])).toBe('on\n')
+      await waitFor('the first bytes', () => child.stdout.readableLength > 0)
+      await still(() => process.memoryUsage().arrayBuffers + child.stdout.readableLength)
+      child.stdin.write('\n')
+      expect(String((await once(child.stderr, 'data'))[0])).toBe('on\n')
       let taken = 0
-      for await (const bytes of child.stdout as Readable) taken += (bytes as Buffer).length
+      for await (const bytes of child.stdout) taken += (bytes as Buffer).length
       expect(taken).toBe(30_000_000)
       expect(await ended).toEqual([0, null])
     })
 
     test('a pipe is not made non-blocking for those who share it', async () => {
-      const script = `{ '${file}' '${world().control}' /usr/bin/head -c 300000 /dev/zero; head -c 300000 /dev/zero; } | { sleep 0.3; wc -c; }`
-      expect((await run('/bin/sh', ['-c', script])).stdout).toBe('600000\n')
+      const flags = 'grep flags /proc/self/fdinfo/1 >&2; grep flags /proc/self/fdinfo/0 >&2'
+      const script = `: | { ${flags}; '${file}' '${world().control}' /bin/echo text; ${flags}; } | cat`
+      const { stdout, stderr } = await run('/bin/sh', ['-c', script])
+      expect(stdout).toBe('text\n')
+      const [out, input, outAfter, inputAfter] = stderr.split('\n')
+      expect([outAfter, inputAfter]).toEqual([out, input])
     })
 
     test('a reader that goes away ends the program by SIGPIPE', async () => {
@@ -148,18 +156,28 @@ forBothIn(
       expect({ stdout, stderr }).toEqual({ stdout: 'y\n7\n', stderr: 'heard\n' })
     })
 
-    test('a program that reads no more ends its writer', async () => {
+    test('a program that reads no more ends its writer, before it ends itself', async () => {
+      const go = join(world().directory, 'go')
+      const program = `read x; exec <&-; echo $x; until [ -e ${go} ]; do sleep 0.02; done; exit 4`
       const { stdout } = await run('/bin/bash', [
         '-c',
-        `yes | '${file}' '${world().control}' /bin/sh -c 'read x; exec <&-; echo $x; while [ -e ${world().directory}/go ]; do sleep 0.02; done'; echo \${PIPESTATUS[*]}`,
+        `{ yes; echo $? >${go}; } | '${file}' '${world().control}' /bin/sh -c '${program}'; echo $? $(cat ${go})`,
       ])
-      expect(stdout).toBe('y\n141 0\n')
+      expect(stdout).toBe('y\n4 141\n')
+      rmSync(go)
     })
 
     test('what is not read is taken from the input up to a bound', async () => {
-      const script = `head -c 50000000 /dev/zero | { '${file}' '${world().control}' /bin/sleep 0.3; wc -c; }`
-      const left = Number((await run('/bin/sh', ['-c', script])).stdout)
-      expect(left).toBeGreaterThan(40_000_000)
+      const child = spawn(file, [world().control, '/bin/sleep', '1000'], {
+        stdio: ['pipe', 'inherit', 'inherit'],
+      })
+      child.stdin.on('error', () => {})
+      for (let i = 0; i < 800; i++) child.stdin.write(Buffer.alloc(64 * 1024))
+      await waitFor('the program', () => world().peer.children.size > 0)
+      await still(() => child.stdin.writableLength)
+      expect(child.stdin.writableLength).toBeGreaterThan(40 * MIB)
+      child.kill()
+      expect(await once(child, 'exit')).toEqual([null, 'SIGTERM'])
     })
 
     test('many at once', async () => {

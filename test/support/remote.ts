@@ -81,6 +81,7 @@ export class ProgramPeer implements SessionHandler {
       else if (child.exitCode === null && child.signalCode === null) process.kill(-child.pid!, 'SIGKILL')
     })
     const ended = terminal ? told(child, context) : exited(child)
+    void ended.then(() => context.notify('ended', undefined))
     return drained.then(() => ended)
   }
 }
@@ -119,7 +120,7 @@ async function told(child: ChildProcess, context: CallContext): Promise<unknown>
     text = lines.pop()!
     for (const line of lines) {
       const [name = '', number] = line.split(' ')
-      if (name === 'stopped') context.notify('stopped', Number(number))
+      if (name === 'stopped') context.notify('stopped', { signal: Number(number) })
       else ended = { [name]: Number(number) }
     }
   }
@@ -211,10 +212,7 @@ export class RemoteWorld {
   }
 
   /** The call of the session that runs a program. */
-  call({ program, argv, env, cwd, terminal, stopped }: NetrunRequest): Call {
-    const event = (op: string, args: unknown) => {
-      if (op === 'stopped') stopped(args as number)
-    }
+  call({ program, argv, env, cwd, terminal, event }: NetrunRequest): Call {
     const args = { program, argv, env, cwd, terminal }
     const call = this.#a.open('exec', args, { sends: 1, receives: 2, event })
     this.calls.push(call)

@@ -76,7 +76,8 @@ export function exitOf(answer: unknown): NetrunExit {
   throw new CosmosError('EPROTO', 'peer', 'answered nothing that a program ends by')
 }
 
-function isSignal(value: unknown): value is number {
+/** Whether it is the number of a signal. */
+export function isSignal(value: unknown): value is number {
   return Number.isInteger(value) && (value as number) >= 1 && (value as number) <= 64
 }
 

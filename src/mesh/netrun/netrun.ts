@@ -79,6 +79,11 @@ export class Netrun {
     return this.#runs.size
   }
 
+  /** Connections of launchers. */
+  get connections(): number {
+    return this.#sockets.size
+  }
+
   /** A launch of a program that a peer is to run; the answer's token is good for one launcher. */
   offer(launch: NetrunLaunch): NetrunOffer {
     const token = randomBytes(16).toString('hex')
@@ -144,12 +149,16 @@ export class Netrun {
   }
 
   #greeted(greeting: Greeting, socket: Socket): void {
-    const run = this.#runs.get(greeting.token)
-    if (run === undefined) {
+    try {
+      const run = this.#runs.get(greeting.token)
       const hint = 'try again: the daemon may have been replaced'
-      throw new CosmosError('EPERM', 'netrun', 'no launch has this token', hint)
+      if (run === undefined) throw new CosmosError('EPERM', 'netrun', 'no launch has this token', hint)
+      run.attach(greeting, socket)
+    } catch (error) {
+      // On the others it would pass for what the program writes.
+      if (greeting.stream === 'control') this.#refuse(socket, error)
+      else socket.destroy()
     }
-    run.attach(greeting, socket)
   }
 
   /** Tells why, and closes. */

@@ -1,11 +1,12 @@
 import type { Socket } from 'node:net'
 import { CosmosError } from '../../errors.ts'
-import { encodeFrame, FrameReader } from '../../form/msgpack.ts'
+import { encodeFrame, FrameReader, isMap } from '../../form/msgpack.ts'
 import { toWireError } from '../../form/wire.ts'
 import type { Call } from '../session/outgoing-call.ts'
 import {
   exitOf,
   type Greeting,
+  isSignal,
   messageOf,
   NETRUN_VERSION,
   type NetrunExit,
@@ -33,8 +34,11 @@ export interface NetrunRequest extends NetrunLaunch {
   readonly env: readonly string[]
   /** The caller has a terminal of this size, and the program is to have one. */
   readonly terminal: WindowSize | undefined
-  /** To be called when the peer tells that the program was stopped by a signal: the launcher stops too. */
-  readonly stopped: (signal: number) => void
+  /**
+   * Takes the call's events ({@link CallOptions.event}). `stopped` (`{signal}`): the program was stopped, and the launcher
+   * stops too. `ended`: it has ended, while its output is still on its way; signals would not reach it any more.
+   */
+  readonly event: (op: string, args: unknown) => void
 }
 
 /**
@@ -114,9 +118,12 @@ export class Run {
     control.on('close', () => this.close())
     control.resume()
     this.#send({ version: NETRUN_VERSION })
-    const stopped = (signal: number) => this.#send({ stopped: signal })
+    const event = (op: string, args: unknown) => {
+      if (op === 'ended') this.#send({ ended: true })
+      if (op === 'stopped' && isMap(args) && isSignal(args.signal)) this.#send({ stopped: args.signal })
+    }
     try {
-      const call = await this.#open({ ...this.launch, env, terminal, stopped })
+      const call = await this.#open({ ...this.launch, env, terminal, event })
       call.result.then(
         (answer) => this.#answered(answer),
         (error: unknown) => this.#failed(error),

@@ -1,4 +1,5 @@
 import type { Socket } from 'node:net'
+import { FRAGMENT } from '../session/settings.ts'
 import type { StreamReader, StreamWriter } from '../session/streams.ts'
 
 /**
@@ -62,6 +63,21 @@ export class Input {
   }
 }
 
+/** What is written is gone with the turn in which it came, so it is copied; into buffers that are used again. */
+const spare: Buffer[] = []
+const MOST_SPARE = 64
+
+function copyOf(bytes: Uint8Array): Buffer {
+  if (bytes.length > FRAGMENT) return Buffer.from(bytes)
+  const copy = spare.pop() ?? Buffer.allocUnsafeSlow(FRAGMENT)
+  copy.set(bytes)
+  return copy.subarray(0, bytes.length)
+}
+
+function giveBack({ buffer }: Buffer): void {
+  if (buffer.byteLength === FRAGMENT && spare.length < MOST_SPARE) spare.push(Buffer.from(buffer))
+}
+
 const NOBODY = 'nobody reads any more'
 
 /** From the peer to the launcher. */
@@ -114,10 +130,10 @@ export class Output {
     }
     reader.read({
       data: (bytes) => {
-        // The bytes are gone with this turn, and those that the kernel does not take at once wait here.
-        const { length } = bytes
-        socket.write(Buffer.from(bytes), (error) => {
-          if (!error) reader.consumed(length)
+        const copy = copyOf(bytes)
+        socket.write(copy, (error) => {
+          if (!error) reader.consumed(copy.length)
+          giveBack(copy)
         })
       },
       end: () => socket.end(),
