@@ -1,29 +1,25 @@
-import { existsSync, lstatSync, renameSync, utimesSync } from 'node:fs'
+import { lstatSync } from 'node:fs'
 import type { ProductionRecord, ProductionsStore } from '../cosmosdb/productions-store.ts'
 import { EDITABLE } from '../form/known.ts'
-import { LEFT_SUFFIX } from '../form/tree.ts'
 import { suffixReader } from '../lookup/fudge/modifiers.ts'
 import { canPeel } from '../lookup/fudge/peel.ts'
 import { reread } from '../lookup/fudge/resolve.ts'
 import { describeStep, keyOf, makerOf, type Step, stepsOf } from '../lookup/production.ts'
-import { S_IFMT, S_IFREG } from '../os/constants.ts'
 import { EACCES, EROFS, ESTALE } from '../os/errno.ts'
-import { chmod, fchownat } from '../os/libc.ts'
-import { cString } from '../os/memory.ts'
-import type { SourcePath } from '../source/service.ts'
 import { ANCHOR_PRODUCED } from '../source/stacks.ts'
 import type { TreeCore } from './core.ts'
 import { ANCHOR, BACKED, PRODUCED, REMOTE } from './frames.ts'
-import { type NodeId, PENDING } from './operations.ts'
+import type { NodeId } from './operations.ts'
 import { makeName, pathBytes } from './paths.ts'
+import { type Base, Bases } from './production/bases.ts'
 import { type Editable, Edits, type EditsParts } from './production/edits.ts'
 import { Fills, LARGE, WHOLE } from './production/fills.ts'
 import { Makers } from './production/makers.ts'
 import type { ProductionEnd, ProductionRequest } from './production/request.ts'
+import { Results } from './production/results.ts'
 import { ShownProductions } from './production/shown.ts'
 import { Vocabulary, type VocabularyParts, WAITING } from './production/vocabulary.ts'
-import { sourcePathOf, urlOf } from './remote/path.ts'
-import { emptyAttributes } from './statx.ts'
+import { remember } from './remember.ts'
 
 /**
  * What a name stands for that nothing has: `data.json.to-yaml`, `data.json.d` (design §4). It is made from the file that
@@ -70,40 +66,12 @@ interface Pending {
   readonly generation: string
 }
 
-/** The file that something is made from. */
-interface Base {
-  readonly name: string
-  readonly path: string
-  /** It is fetched from there. */
-  readonly source?: SourcePath
-  /** `device:inode`, as stat(2) tells them. */
-  readonly inode: string
-  /** Device, inode, size and times: another one when it is changed. */
-  readonly generation: string
-  /** The same, and how often what was made of it was dropped. */
-  readonly identity: string
-  readonly uid: number
-  readonly gid: number
-  readonly mode: number
-  /** Bytes. */
-  readonly size: number
-  /** Whether it lies where changes go to. */
-  readonly isLocal: boolean
-}
-
 /** How long a failure is believed: what was made from may be the same, and the VM another. Milliseconds. */
 const FAILED_FRESH = 5000
-/** Productions that are remembered. */
+/** Failures that are remembered. */
 const CAPACITY = 10_000
-const AT_FDCWD = -100
-/** Permissions that what was made takes from what it was made from. */
-const READ = 0o444
 /** The step that fetches what a source has. */
 const COPY: Step = { kind: 'source', name: '', args: [], form: undefined }
-const OWN_UID = process.getuid?.() ?? 0
-const OWN_GID = process.getgid?.() ?? 0
-/** A use is noted so long after the last, milliseconds. */
-const USED_AFTER_MS = 60_000
 
 export class Productions {
   readonly #core: TreeCore
@@ -112,23 +80,21 @@ export class Productions {
   readonly #failed = new Map<string, { why: string; at: number }>()
   readonly #pending = new Map<string, Pending>()
   readonly #abandoned = new Set<string>()
-  /**
-   * How often what was made of a generation of a file was dropped: what is made then has another name, so that
-   * nothing that the kernel or this daemon knows of the former is believed.
-   */
-  readonly #dropped = new Map<string, number>()
+  readonly #bases: Bases
+  readonly #results: Results
   readonly #makers = new Makers()
   readonly shown: ShownProductions
   readonly edits: Edits
   readonly fills: Fills
   /** Keys whose production has ended, and whose lookups go on. */
   readonly #ended: string[] = []
-  readonly #attributes = emptyAttributes()
 
   constructor(core: TreeCore, parts: ProductionsParts) {
     this.#core = core
     this.#parts = parts
     this.#vocabulary = new Vocabulary(core, parts)
+    this.#bases = new Bases(core)
+    this.#results = new Results(core, parts.store)
     this.shown = new ShownProductions(core)
     this.fills = new Fills(core, {
       produce: (request) => parts.produce?.(request),
@@ -139,7 +105,7 @@ export class Productions {
       store: parts.store,
       edit: parts.edit,
       editable: (anchor) => this.#editable(anchor),
-      dropped: (generation) => this.#drop(generation),
+      dropped: (generation) => this.#bases.drop(generation),
       changed: (parent, name) => this.shown.tell(parent, makeName(name)),
       tell: (key) => this.#ended.push(key),
     })
@@ -210,23 +176,11 @@ export class Productions {
       this.#failed.delete(key)
       if (this.#pending.has(key)) continue
       this.#parts.records.remove(key)
-      for (const suffix of ['', '.index', LEFT_SUFFIX]) {
-        const place = this.#output(key) + suffix
-        if (!existsSync(pathBytes(place))) continue
-        const aside = `${place}.dropped`
-        // What was dropped a moment ago and is not removed yet gives way to a name of its own.
-        const free = existsSync(pathBytes(aside)) ? `${aside}.${process.hrtime.bigint()}` : aside
-        renameSync(pathBytes(place), pathBytes(free))
-        dropped.push(free)
-      }
+      dropped.push(...this.#results.moveAside(key))
     }
-    this.#drop(read.base.generation)
+    this.#bases.drop(read.base.generation)
     this.shown.tell(parent, makeName(read.base.name))
     return dropped
-  }
-
-  #drop(generation: string): void {
-    remember(this.#dropped, generation, (this.#dropped.get(generation) ?? 0) + 1)
   }
 
   /** What may be changed through a directory that was made; `-errno` where nothing may. */
@@ -276,11 +230,11 @@ export class Productions {
     this.#pending.delete(key)
     this.#abandoned.delete(key)
     this.#makers.end(key)
-    if (end.state === 'failed') remember(this.#failed, key, { why: end.why, at: performance.now() })
+    if (end.state === 'failed') remember(this.#failed, key, { why: end.why, at: performance.now() }, CAPACITY)
     else if (end.state === 'made' && pending) {
       const { base, step, input, generation } = pending
       const { size, milliseconds } = end
-      this.#adopt(key, base)
+      this.#results.adopt(key, base)
       const instruction = describeStep(step)
       this.#parts.records.put({ key, instruction, input, generation, madeAt: Date.now(), milliseconds, size })
     }
@@ -342,7 +296,7 @@ export class Productions {
     for (const { base: text, stages } of chains) {
       const steps = stepsOf(stages, namespace.formOf(text))
       if (!steps) continue
-      const base = kind === REMOTE ? this.#remoteBase(parent, text) : this.#base(parent, text)
+      const base = this.#bases.find(parent, text)
       if (base?.source) return { base, steps: [{ ...COPY, name: base.source.scheme }, ...steps] }
       if (base) return { base, steps }
     }
@@ -356,10 +310,10 @@ export class Productions {
     let isDirectory = false
     for (const step of steps) {
       const key = keyOf(identity, step, this.#vocabulary.makersOf(step))
-      const output = this.#output(key)
+      const output = this.#results.place(key)
       const failed = this.#failed.get(key)
       if (failed && performance.now() - failed.at < FAILED_FRESH) return { state: 'failed', why: failed.why }
-      const made = this.#isMade(key)
+      const made = this.#pending.has(key) ? undefined : this.#results.isDirectory(key)
       if (made === undefined) {
         if (!this.#pending.has(key)) {
           const generation = identity === base.identity ? base.generation : identity
@@ -386,7 +340,7 @@ export class Productions {
       step,
       input,
       identity: isBase ? base.inode : undefined,
-      output: this.#output(key),
+      output: this.#results.place(key),
       modules: this.#vocabulary.modules(step.kind),
       scanners: this.#vocabulary.modules('map'),
       executable: this.#vocabulary.executable(step)?.path,
@@ -403,109 +357,19 @@ export class Productions {
     const key = keys?.at(-1)
     const step = read?.steps.at(-1)
     if (!read || !step || key === undefined) return -ESTALE
-    if (this.#core.stackOf(anchor).layers[0]?.path !== this.#output(key)) return -ESTALE
+    if (this.#core.stackOf(anchor).layers[0]?.path !== this.#results.place(key)) return -ESTALE
     const former = keys?.at(-2)
-    return this.#request(key, step, read.base, former === undefined ? read.base.path : this.#output(former))
+    return this.#request(
+      key,
+      step,
+      read.base,
+      former === undefined ? read.base.path : this.#results.place(former),
+    )
   }
-
-  /** Whether a result is a directory; undefined while there is none. */
-  #isMade(key: string): boolean | undefined {
-    if (this.#pending.has(key)) return undefined
-    const path = pathBytes(this.#output(key))
-    const stats = lstatSync(path, { throwIfNoEntry: false })
-    if (!stats) return undefined
-    // The store drops what was not used for the longest time, by this.
-    const now = Date.now()
-    if (now - stats.mtimeMs > USED_AFTER_MS) utimesSync(path, now / 1000, now / 1000)
-    return stats.isDirectory()
-  }
-
-  #output(key: string): string {
-    return `${this.#parts.store}/${key}`
-  }
-
-  /** What was made may be read by whoever may read what it was made from. */
-  #adopt(key: string, base: Base): void {
-    const path = cString(Buffer.from(this.#output(key), 'latin1'))
-    const { stat } = this.#core
-    if (stat.child(AT_FDCWD, path.address) < 0) return
-    const isDirectory = (stat.mode & S_IFMT) !== S_IFREG
-    const read = base.mode & READ
-    // An ordinary user's daemon can give nothing away; the mount is that user's alone.
-    fchownat(AT_FDCWD, path.address, base.uid, base.gid, 0)
-    chmod(path.address, isDirectory ? read | (read >> 2) | 0o200 : read)
-  }
-
-  /** The same of a source: what it has is fetched first. */
-  #remoteBase(parent: NodeId, text: string): Base | undefined {
-    const core = this.#core
-    const node = core.remotes.child(parent, text)
-    if (node === PENDING) throw WAITING
-    if (typeof node === 'number' || node.type !== 'file') return undefined
-    const { size, mtime = 0, mode = READ } = node
-    const path = `${core.treePath(parent)}/${text}`
-    // What nobody can tell from another is believed for as long as its service says.
-    const turn = Math.floor(Date.now() / Math.max(1000, node.fresh))
-    const version = node.generation ?? `${size}:${mtime}:${turn}`
-    const generation = `${urlOf(path)} ${version}`
-    // Whoever has another password may see something else. It is not written down: a key is a hash.
-    const identity = `${path} ${version}`
-    const dropped = this.#dropped.get(generation)
-    return {
-      name: text,
-      path: urlOf(path),
-      source: sourcePathOf(path),
-      inode: '',
-      generation,
-      identity: dropped === undefined ? identity : `${identity}:${dropped}`,
-      isLocal: false,
-      size: size ?? 0,
-      uid: OWN_UID,
-      gid: OWN_GID,
-      mode,
-    }
-  }
-
-  /** The file of a directory that something is made from; undefined where it is none. */
-  #base(parent: NodeId, text: string): Base | undefined {
-    const core = this.#core
-    const layer = core.statChild(parent, makeName(text))
-    if (layer < 0 || (core.stat.mode & S_IFMT) !== S_IFREG) return undefined
-    core.stat.decode(this.#attributes)
-    const { mode, uid, gid, size, mtime, mtimensec, ctime, ctimensec } = this.#attributes
-    const directory = core.hostPath(parent, layer)
-    const generation = `${core.stat.device}:${core.inoText()}:${size}:${mtime}.${mtimensec}:${ctime}.${ctimensec}`
-    const dropped = this.#dropped.get(generation)
-    return {
-      name: text,
-      path: `${directory === '/' ? '' : directory}/${text}`,
-      inode: `${userDevice(core.stat.device)}:${core.inoText()}`,
-      generation,
-      identity: dropped === undefined ? generation : `${generation}:${dropped}`,
-      uid,
-      gid,
-      mode,
-      size,
-      isLocal:
-        !core.stackOf(parent).readOnly && (core.stackOf(parent).single || layer === core.localLayer(parent)),
-    }
-  }
-}
-
-/** A device number of the kernel as stat(2) has it (makedev(3)). */
-function userDevice(device: number): number {
-  const [major, minor] = [device >>> 20, device & 0xfffff]
-  return ((minor & 0xff) | (major << 8) | ((minor & ~0xff) << 12)) >>> 0
 }
 
 /** When something was made, how much it is and how long it took. */
 function describeRecord({ madeAt, size, milliseconds, instruction }: ProductionRecord): string {
   const unit = instruction.startsWith('map ') ? 'entries' : 'bytes'
   return `${new Date(madeAt).toISOString()}, ${size} ${unit}, ${milliseconds} ms`
-}
-
-function remember<T>(map: Map<string, T>, key: string, value: T): void {
-  map.delete(key)
-  map.set(key, value)
-  if (map.size > CAPACITY) map.delete(map.keys().next().value as string)
 }

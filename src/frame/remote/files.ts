@@ -5,10 +5,10 @@ import type { SourceAnswer, SourceQuestion, SourceTransfer } from '../../source/
 import type { SourceAccess } from '../../source/service.ts'
 import type { TreeCore } from '../core.ts'
 import { type HandleId, type NodeId, PENDING } from '../operations.ts'
+import { remember } from '../remember.ts'
 import type { Known } from './known.ts'
 import { sourcePathOf } from './path.ts'
 import type { Questions } from './questions.ts'
-import { remember } from './remember.ts'
 
 /** The bit of a resent request's number (FUSE_UNIQUE_RESEND), in its high word. */
 const RESENT_HIGH = 0x80000000

@@ -2,9 +2,9 @@ import { ENOENT, errnoNumber } from '../../os/errno.ts'
 import type { SourceFailure } from '../../source/requests.ts'
 import type { SourceNode } from '../../source/service.ts'
 import type { PENDING } from '../operations.ts'
+import { remember } from '../remember.ts'
 import { sourcePathOf } from './path.ts'
 import type { Questions } from './questions.ts'
-import { remember } from './remember.ts'
 
 /** The least that anything is believed: the requests that waited for it must all find it. Milliseconds. */
 const LEAST_FRESH = 1000

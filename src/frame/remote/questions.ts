@@ -2,7 +2,7 @@ import { errnoNumber } from '../../os/errno.ts'
 import type { SourceAnswer, SourceQuestion, ToSources } from '../../source/requests.ts'
 import type { TreeCore } from '../core.ts'
 import { PENDING } from '../operations.ts'
-import { remember } from './remember.ts'
+import { remember } from '../remember.ts'
 
 /**
  * What the tree thread asks of the sources, which are on the main thread: a request of the kernel that needs an answer
