@@ -1,5 +1,5 @@
-import { existsSync } from 'node:fs'
-import { basename, join } from 'node:path'
+import { existsSync, realpathSync } from 'node:fs'
+import { basename, dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { DeviceTable } from '../frame/devices.ts'
 import { toBytesText } from '../frame/paths.ts'
@@ -110,7 +110,7 @@ export class MeshHost {
       name,
       software,
       mount,
-      secrets: [instance.state, instance.runtime].map(toBytesText).concat(mount),
+      secrets: secretsOf(instance),
       sources,
       rootsChanged: () => tree.ask('setSources', sources.roots),
       isTree: (path) => path === mount || devices.isCosmosMountPoint(path, MOUNTS_FRESH),
@@ -120,6 +120,13 @@ export class MeshHost {
     await mesh.start()
     return mesh
   }
+}
+
+/** The daemon's state of all kinds, with what SQLite keeps beside a database. */
+function secretsOf({ state, runtime, database }: Instance): string[] {
+  const stands = (path: string): string => join(realpathSync(dirname(path)), basename(path))
+  const files = ['', '-wal', '-shm', '-journal'].map((end) => stands(database) + end)
+  return [realpathSync(state), realpathSync(runtime), ...files].map(toBytesText)
 }
 
 /** What sandboxes are made of: whoever is in one must reach it, which is another user where the daemon is root's. */

@@ -218,6 +218,18 @@ export class Grants {
   }
 
   /**
+   * Whether what has one path may get another: nothing may be done by the new one that may not be done by the old one,
+   * and no rule is about something below either, where it would be about something else afterwards.
+   */
+  moves(from: string, to: string): boolean {
+    const may = (operation: Operation, path: string) =>
+      this.#deciding(operation, [path])?.rule.effect === 'allow'
+    if (OPERATIONS.some((operation) => may(operation, to) && !may(operation, from))) return false
+    const directories = [splitPath(from), splitPath(to)]
+    return !this.#rules.some(({ pattern }) => directories.some((each) => leads(pattern, each)))
+  }
+
+  /**
    * The patterns of rules about an operation on paths of the host, in their order: what a sandbox is built from. Later
    * ones stand over earlier ones.
    */

@@ -45,7 +45,7 @@ export interface MeshParts {
   readonly software: string
   /** Where the tree is mounted; one character a byte. */
   readonly mount: string
-  /** Never shown to programs of peers. */
+  /** Never there for peers, whatever they are granted: resolved paths, one character a byte. */
   readonly secrets: readonly string[]
   readonly sources: Sources
   /** The sources of the tree are others. */
@@ -144,7 +144,7 @@ export class Mesh {
     this.#cosm = new PeerCosm(parts.layer)
     this.#programs = new PeerPrograms({
       directory: parts.sandboxes,
-      secrets: parts.secrets,
+      secrets: [...parts.secrets, parts.mount],
       audit: this.#audit,
       environment: process.env,
     })
@@ -360,11 +360,14 @@ export class Mesh {
       },
       report: (error) => this.#parts.log(`${peer.name}: ${error}`),
     })
-    const desk = new FileDesk(hostService({ isTree: (path) => this.#parts.isTree(path) }), {
+    const { isTree, secrets } = this.#parts
+    const desk = new FileDesk(hostService({ isTree, secrets }), {
       allows: (operation, path, lend) =>
         lend === undefined
           ? (this.#contacts.get(id)?.grants.allows(operation, path) ?? false)
           : this.#lends.allows(lend, id, path, operation === 'write'),
+      moves: (from, to, lend) =>
+        lend !== undefined || (this.#contacts.get(id)?.grants.moves(from, to) ?? false),
       refused: (operation, path) =>
         this.#audit.refused({ visitor: id, operation, path, why: 'is not granted' }),
     })

@@ -16,6 +16,8 @@ import {
   readlinkSync,
   renameSync,
   rmdirSync,
+  type Stats,
+  statSync,
   symlinkSync,
   unlinkSync,
   write,
@@ -59,7 +61,15 @@ import type {
 export interface HostServiceParts {
   /** Whether a directory shows as an empty one: a cosmos mount, which would make two daemons wait for each other. */
   readonly isTree: (path: string) => boolean
+  /**
+   * What is not there for peers, whatever they are granted, with all below it: the daemon's state, its runtime
+   * directory. Resolved paths, one character a byte.
+   */
+  readonly secrets: readonly string[]
 }
+
+/** Processes, and their memory: the daemon's has its key. */
+const PROCESSES = '/proc'
 
 const readBytes = promisify(read)
 const writeBytes = promisify(write)
@@ -69,7 +79,22 @@ const FRESH = 1000
 /** Entries that are looked at before others get their turn. */
 const TURN = 512
 
-export function hostService({ isTree }: HostServiceParts): SourceService {
+export function hostService({ isTree, secrets }: HostServiceParts): SourceService {
+  const processes = statSync(PROCESSES).dev
+  /** Of the secret directories, for where they are reached by other paths: renamed, or bound elsewhere. */
+  const identities = new Set(secrets.map(identityOf).filter((each) => each !== undefined))
+  const isSecret = (path: string): boolean =>
+    isWithin(path, PROCESSES) || secrets.some((secret) => isWithin(path, secret))
+  /** Opens a directory. Throws CosmosError ENOENT for one that is not there for peers. */
+  const openDirectory = (path: string, flags: number, asked: string): number => {
+    if (isSecret(asked)) throw CosmosError.fromErrno(-2, readable(asked))
+    const fd = openWithoutLinks(pathBytes(path), flags | O_DIRECTORY | O_CLOEXEC)
+    if (fd < 0) throw CosmosError.fromErrno(fd, readable(asked))
+    const { dev, ino } = fstatSync(fd)
+    if (dev !== processes && !identities.has(`${dev}:${ino}`)) return fd
+    closeSync(fd)
+    throw CosmosError.fromErrno(-2, readable(asked))
+  }
   /** Does something to a name in the directory that holds it: `/proc/self/fd/N/NAME` is there and nowhere else. */
   const at = <T>(path: SourcePath, effect: (place: Buffer) => T): T => {
     const text = textOf(path)
@@ -77,8 +102,7 @@ export function hostService({ isTree }: HostServiceParts): SourceService {
     if (text === '/') return guard(text, () => effect(pathBytes('/')))
     const parent = text.slice(0, slash) || '/'
     if (isInTree(parent)) throw CosmosError.fromErrno(-2, readable(text))
-    const fd = openWithoutLinks(pathBytes(parent), O_PATH | O_DIRECTORY | O_CLOEXEC)
-    if (fd < 0) throw CosmosError.fromErrno(fd, readable(text))
+    const fd = openDirectory(parent, O_PATH, text)
     try {
       return guard(text, () => effect(pathBytes(`/proc/self/fd/${fd}/${text.slice(slash + 1)}`)))
     } finally {
@@ -95,11 +119,20 @@ export function hostService({ isTree }: HostServiceParts): SourceService {
     const text = textOf(path)
     if (isInTree(text)) throw CosmosError.fromErrno(-2, readable(text))
     return at(path, (place) => {
-      // Opening anything else could wait for ever, or do something.
-      if (lstatSync(place, { throwIfNoEntry: false })?.isFile() === false)
-        throw new CosmosError('EACCES', readable(text), 'is no file to be read or written over a link')
-      return new HostFile(openSync(place, flags | O_NOFOLLOW | O_NONBLOCK, mode), text)
+      if ((flags & O_CREAT) !== 0) return new HostFile(openSync(place, flags | O_NOFOLLOW, mode), text)
+      return atNode(place, (node, stats) => {
+        // Opening anything else could wait for ever, or do something.
+        if (!stats.isFile() || stats.dev === processes)
+          throw new CosmosError('EACCES', readable(text), 'is no file to be read or written over a link')
+        return new HostFile(openSync(node, flags | O_NONBLOCK), text)
+      })
     })
+  }
+  /** What lies in it would be known by another path, or be gone. */
+  const checkHoldsNothing = (path: SourcePath): void => {
+    const text = textOf(path)
+    if (secrets.some((secret) => secret !== text && isWithin(secret, text)))
+      throw new CosmosError('EBUSY', readable(text), 'holds what cosmos needs, and stays where it is')
   }
 
   return {
@@ -109,13 +142,13 @@ export function hostService({ isTree }: HostServiceParts): SourceService {
     async list(path, signal) {
       const text = textOf(path)
       if (isInTree(text)) return []
-      const fd = openWithoutLinks(pathBytes(text), O_RDONLY | O_DIRECTORY | O_CLOEXEC)
-      if (fd < 0) throw CosmosError.fromErrno(fd, readable(text))
+      const fd = openDirectory(text, O_RDONLY, text)
       try {
         const names = guard(text, () => readdirSync(`/proc/self/fd/${fd}`, { encoding: 'buffer' }))
         const entries: SourceEntry[] = []
         for (const [index, bytes] of names.entries()) {
           const name = bytes.toString('latin1')
+          if (isSecret(text === '/' ? `/${name}` : `${text}/${name}`)) continue
           const node = describeIfThere(pathBytes(`/proc/self/fd/${fd}/${name}`))
           if (node) entries.push({ name, node })
           if (index % TURN === TURN - 1) await new Promise(setImmediate)
@@ -151,6 +184,8 @@ export function hostService({ isTree }: HostServiceParts): SourceService {
       at(path, (place) => rmdirSync(place))
     },
     async rename(path, to, keep) {
+      checkHoldsNothing(path)
+      checkHoldsNothing(to)
       at(path, (from) =>
         at(to, (place) => {
           if (!keep) return renameSync(from, place)
@@ -171,6 +206,10 @@ class HostFile implements SourceFile {
   readonly node: SourceNode
   readonly #fd: number
   readonly #path: string
+  /** Reads and writes under way. */
+  readonly #working = new Set<Promise<unknown>>()
+  #writing: Promise<unknown> = Promise.resolve()
+  #closed = false
 
   constructor(fd: number, path: string) {
     this.#fd = fd
@@ -180,41 +219,75 @@ class HostFile implements SourceFile {
 
   async read(position: number, length: number): Promise<Uint8Array> {
     const buffer = Buffer.allocUnsafeSlow(length)
-    const { bytesRead } = await this.#guard(readBytes(this.#fd, buffer, 0, length, position))
+    const { bytesRead } = await this.#do(() => readBytes(this.#fd, buffer, 0, length, position))
     return bytesRead === length ? buffer : buffer.subarray(0, bytesRead)
   }
 
-  async write(position: number, bytes: Uint8Array): Promise<void> {
-    for (let done = 0; done < bytes.length; ) {
-      const rest = bytes.length - done
-      done += (await this.#guard(writeBytes(this.#fd, bytes, done, rest, position + done))).bytesWritten
-    }
+  /** One after the other: what is written last is what is there. */
+  write(position: number, bytes: Uint8Array): Promise<void> {
+    const written = this.#writing.then(() => this.#do(() => this.#write(position, bytes)))
+    this.#writing = written.catch(() => {})
+    return written
+  }
+
+  async #write(position: number, bytes: Uint8Array): Promise<void> {
+    for (let done = 0; done < bytes.length; )
+      done += (await writeBytes(this.#fd, bytes, done, bytes.length - done, position + done)).bytesWritten
   }
 
   async sync(): Promise<void> {
-    await this.#guard(syncFile(this.#fd))
+    await this.#writing
+    await this.#do(() => syncFile(this.#fd))
   }
 
+  /** The descriptor's number is the next file's when it is free: what is under way would reach that one. */
   async close(): Promise<void> {
+    if (this.#closed) return
+    this.#closed = true
+    await Promise.allSettled(this.#working)
     closeSync(this.#fd)
   }
 
-  async #guard<T>(work: Promise<T>): Promise<T> {
+  async #do<T>(work: () => Promise<T>): Promise<T> {
+    if (this.#closed) throw new CosmosError('EBADF', readable(this.#path), 'was closed')
+    const working = work()
+    this.#working.add(working)
     try {
-      return await work
+      return await working
     } catch (error) {
       throw named(error, this.#path)
+    } finally {
+      this.#working.delete(working)
     }
   }
 }
 
-function apply(place: Buffer, { mode, uid, gid, size, atime, mtime }: SourceChange): void {
-  const before = lstatSync(place)
+/** Does something to what a name is now, whoever renames it meanwhile: `/proc/self/fd/N` is that and nothing else. */
+function atNode<T>(place: Buffer, effect: (node: string, stats: Stats) => T): T {
+  const fd = openSync(place, O_PATH | O_NOFOLLOW | O_CLOEXEC)
+  try {
+    return effect(`/proc/self/fd/${fd}`, fstatSync(fd))
+  } finally {
+    closeSync(fd)
+  }
+}
+
+function apply(place: Buffer, change: SourceChange): void {
+  atNode(place, (node, before) => applyTo(place, node, before, change))
+}
+
+function applyTo(
+  place: Buffer,
+  node: string,
+  before: Stats,
+  { mode, uid, gid, size, atime, mtime }: SourceChange,
+): void {
   if (uid !== undefined || gid !== undefined) lchownSync(place, uid ?? before.uid, gid ?? before.gid)
   // A link has no mode of its own, and what it leads to is not meant.
-  if (mode !== undefined && !before.isSymbolicLink()) chmodSync(place, mode)
+  if (mode !== undefined && !before.isSymbolicLink()) chmodSync(node, mode)
   if (size !== undefined) {
-    const fd = openSync(place, O_WRONLY | O_NOFOLLOW | O_CLOEXEC)
+    if (!before.isFile()) throw CosmosError.fromErrno(-22, readable(place.toString('latin1')))
+    const fd = openSync(node, O_WRONLY | O_NONBLOCK | O_CLOEXEC)
     try {
       ftruncateSync(fd, size)
     } finally {
@@ -270,9 +343,19 @@ function flagsOf({ read: reads, write: writes, truncate }: SourceAccess): number
 /** The host path of segments. Throws CosmosError EINVAL for what is no name. */
 function textOf({ segments }: SourcePath): string {
   for (const name of segments)
-    if (name === '' || name === '.' || name === '..' || /[/\0]/.test(name))
+    if (name === '' || name === '.' || name === '..' || /[/\0]|[^\0-\xff]/.test(name))
       throw new CosmosError('EINVAL', readable(name), 'is no name')
   return `/${segments.join('/')}`
+}
+
+/** Whether a path is this directory or lies below it. */
+function isWithin(path: string, directory: string): boolean {
+  return path === directory || directory === '/' || path.startsWith(`${directory}/`)
+}
+
+function identityOf(path: string): string | undefined {
+  const found = statSync(pathBytes(path), { throwIfNoEntry: false })
+  return found?.isDirectory() ? `${found.dev}:${found.ino}` : undefined
 }
 
 function guard<T>(path: string, effect: () => T): T {

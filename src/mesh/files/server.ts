@@ -1,8 +1,21 @@
+import { randomInt } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { CosmosError } from '../../errors.ts'
 import { readable } from '../../frame/paths.ts'
 import type { SourceChange, SourceFile, SourcePath, SourceService } from '../../source/service.ts'
+import { OverloadError } from '../session/errors.ts'
 import type { CallContext } from '../session/incoming-call.ts'
-import { bytesOf, countOf, fieldsOf, fromWirePath, textOf, toWireNode, wrong } from './wire.ts'
+import {
+  bytesOf,
+  countOf,
+  fieldsOf,
+  fromWirePath,
+  isTime,
+  targetOf,
+  textOf,
+  toWireNode,
+  wrong,
+} from './wire.ts'
 
 /** Whether a path may be used so: of this host, one character a byte. */
 export type FileOperation = 'lookup' | 'list' | 'read' | 'write'
@@ -11,6 +24,8 @@ export type FileOperation = 'lookup' | 'list' | 'read' | 'write'
 export interface FileRights {
   /** `lend`: the token of a directory that is lent for a call; undefined: what grants give. */
   allows(operation: FileOperation, path: string, lend: string | undefined): boolean
+  /** Whether what has one path may get another. */
+  moves(from: string, to: string, lend: string | undefined): boolean
   /** Something was refused. */
   refused(operation: FileOperation, path: string): void
 }
@@ -27,6 +42,10 @@ const MAX_FILES = 4096
 /** Entries of one event. */
 const BATCH = 512
 const MAX_READ = 1024 * 1024
+/** Bytes that are being read for one peer; what is more is put off. They lie in memory until they are sent. */
+const MAX_READING = 8 * 1024 * 1024
+/** When what was put off may be asked again, milliseconds. */
+const READ_AGAIN = 5
 /** Bytes that may come with an opening. */
 const MAX_HEAD = 256 * 1024
 /** Permissions that a peer may give: no setuid, no setgid. */
@@ -40,7 +59,9 @@ export class FileDesk {
   readonly #host: SourceService
   readonly #rights: FileRights
   readonly #files = new Map<number, OpenFile>()
-  #lastFile = 0
+  /** Another in each life of the daemon: a peer may still go by numbers of a former one. */
+  #lastFile = randomInt(2 ** 47)
+  #reading = 0
 
   constructor(host: SourceService, rights: FileRights) {
     this.#host = host
@@ -67,11 +88,12 @@ export class FileDesk {
         return toWireNode(await need(this.#host.mkdir)(path, modeOf(fields.mode)))
       case 'symlink':
         this.#check('write', path, lend)
-        return toWireNode(await need(this.#host.symlink)(path, textOf(fields.target, 'a target')))
+        return toWireNode(await need(this.#host.symlink)(path, targetOf(fields.target)))
       case 'link': {
         const to = pathOf(fields.to)
         this.#check('write', path, lend)
         this.#check('write', to, lend)
+        this.#checkMove(path, to, lend)
         return toWireNode(await need(this.#host.link)(path, to))
       }
       case 'unlink':
@@ -84,6 +106,7 @@ export class FileDesk {
         const to = pathOf(fields.to)
         this.#check('write', path, lend)
         this.#check('write', to, lend)
+        this.#checkMove(path, to, lend)
         return need(this.#host.rename)(path, to, fields.keep === true)
       }
       case 'change':
@@ -118,12 +141,8 @@ export class FileDesk {
     const shown = entries.filter(({ name, node }) => node && this.#rights.allows('list', prefix + name, lend))
     for (let at = 0; at < shown.length; at += BATCH) {
       const batch = shown.slice(at, at + BATCH)
-      context.notify(
-        'entries',
-        batch.map(({ name, node }) => [name, toWireNode(node!)]),
-      )
-      // What waits for the peer is bounded.
-      if (at % (BATCH * 16) === 0) await new Promise(setImmediate)
+      const sent = batch.map(({ name, node }) => [name, toWireNode(node!)])
+      await patiently(() => context.notify('entries', sent), context.signal)
     }
   }
 
@@ -155,11 +174,28 @@ export class FileDesk {
       const wanted = Math.min(fields.head === undefined ? 0 : countOf(fields.head, 'a size'), MAX_HEAD)
       const { node } = file
       const isSmall = access.read && !writes && node.size !== undefined && node.size <= wanted
-      const head = isSmall ? await file.read(0, node.size, context.signal) : undefined
+      const head = isSmall
+        ? await this.#read(node.size, () => file.read(0, node.size!, context.signal))
+        : undefined
+      // Nobody would close it.
+      context.signal.throwIfAborted()
       return { file: number, node: toWireNode(node), ...(head && { head }) }
     } catch (error) {
       this.#files.delete(number)
+      void opening.then((file) => file.close()).catch(() => {})
       throw error
+    }
+  }
+
+  /** Reads, unless so much is being read already. Throws OverloadError. */
+  async #read<T>(length: number, work: () => Promise<T>): Promise<T> {
+    if (this.#reading + length > MAX_READING)
+      throw new OverloadError('read', 'too much is being read', READ_AGAIN)
+    this.#reading += length
+    try {
+      return await work()
+    } finally {
+      this.#reading -= length
     }
   }
 
@@ -176,12 +212,13 @@ export class FileDesk {
       return (await open?.file)?.close()
     }
     if (!open || open.lend !== lend) throw new CosmosError('ESTALE', String(number), 'is not open here')
-    this.#allow(op === 'write' || open.writes ? 'write' : 'read', open.path, lend)
+    this.#allow(op === 'write' || (op !== 'read' && open.writes) ? 'write' : 'read', open.path, lend)
     const file = await open.file
     switch (op) {
       case 'read': {
         const length = Math.min(countOf(fields.length, 'a length'), MAX_READ)
-        return file.read(countOf(fields.position, 'a position'), length, context.signal)
+        const position = countOf(fields.position, 'a position')
+        return this.#read(length, () => file.read(position, length, context.signal))
       }
       case 'write':
         if (!file.write || !open.writes) throw new CosmosError('EBADF', open.path, 'is not open for writing')
@@ -200,6 +237,14 @@ export class FileDesk {
     this.#allow(operation, textOfPath(path), lend)
   }
 
+  /** Throws EXDEV, which has tools copy what they may read. */
+  #checkMove(from: SourcePath, to: SourcePath, lend: string | undefined): void {
+    const [path, target] = [textOfPath(from), textOfPath(to)]
+    if (this.#rights.moves(path, target, lend)) return
+    this.#rights.refused('write', path)
+    throw new CosmosError('EXDEV', readable(path), 'is granted otherwise than what it would become')
+  }
+
   /** Throws ENOENT for what may not even be looked up, EACCES for the rest. */
   #allow(operation: FileOperation, path: string, lend: string | undefined): void {
     if (this.#rights.allows(operation, path, lend)) return
@@ -214,11 +259,22 @@ function need<F>(method: F | undefined): F {
   return method
 }
 
+/** Sends what has to wait for room as soon as there is some: what waits for a peer is bounded. */
+async function patiently(send: () => void, signal: AbortSignal): Promise<void> {
+  for (;;) {
+    signal.throwIfAborted()
+    try {
+      send()
+      return
+    } catch (error) {
+      if (!(error instanceof OverloadError)) throw error
+      await sleep(error.retry, undefined, { signal })
+    }
+  }
+}
+
 function pathOf(sent: unknown): SourcePath {
-  const segments = fromWirePath(sent)
-  for (const name of segments)
-    if (name === '' || name === '.' || name === '..' || /[/\0]/.test(name)) throw wrong('a path')
-  return { scheme: 'file', segments }
+  return { scheme: 'file', segments: fromWirePath(sent) }
 }
 
 function textOfPath({ segments }: SourcePath): string {
@@ -242,6 +298,6 @@ function changeOf({ mode, uid, gid, size, atime, mtime }: Readonly<Record<string
 }
 
 function timeOf(sent: unknown): number {
-  if (typeof sent !== 'number' || !Number.isFinite(sent)) throw wrong('a time')
+  if (!isTime(sent)) throw wrong('a time')
   return sent
 }

@@ -46,23 +46,34 @@ export function fromWireNode(sent: unknown): SourceNode {
   return {
     type: name,
     size: optional(size, isCount),
-    fresh,
-    ...given('mode', optional(mode, isCount)),
-    ...given('mtime', optional(mtime, isNumber)),
-    ...given('uid', optional(uid, isCount)),
-    ...given('gid', optional(gid, isCount)),
-    ...given('links', optional(links, isCount)),
-    ...given('target', optional(target, isText)),
-    ...given('generation', optional(generation, isText)),
-    ...given('identity', optional(identity, isText)),
+    fresh: Math.min(fresh, MAX_FRESH),
+    ...given('mode', optional(mode, isMode)),
+    ...given('mtime', optional(mtime, isTime)),
+    ...given('uid', optional(uid, isId)),
+    ...given('gid', optional(gid, isId)),
+    ...given('links', optional(links, isId)),
+    ...given('target', optional(target, isPath)),
+    ...given('generation', optional(generation, isMark)),
+    ...given('identity', optional(identity, isMark)),
   }
 }
 
-/** Segments of a path as they came: names with one character a byte. Throws CosmosError EPROTO. */
+/** Segments of a path as they came: names with one character a byte. Throws CosmosError EPROTO for what is no name. */
 export function fromWirePath(sent: unknown): string[] {
   if (!Array.isArray(sent) || sent.length > MAX_SEGMENTS) throw wrong('a path')
-  for (const name of sent) if (!isText(name) || name.length > MAX_NAME) throw wrong('a path')
+  for (const name of sent) if (!isName(name)) throw wrong('a path')
   return sent as string[]
+}
+
+/** Whether this names something in a directory. */
+export function isName(name: unknown): name is string {
+  return isPath(name) && name !== '' && name !== '.' && name !== '..' && !name.includes('/')
+}
+
+/** Where a link leads, as it came. Throws CosmosError EPROTO. */
+export function targetOf(sent: unknown): string {
+  if (!isPath(sent) || sent === '') throw wrong('a target')
+  return sent
 }
 
 /** Throws CosmosError EPROTO for what is no count. */
@@ -71,7 +82,7 @@ export function countOf(sent: unknown, what: string): number {
   return sent
 }
 
-/** Throws CosmosError EPROTO for what is no text. */
+/** Throws CosmosError EPROTO for what is no text of one character a byte. */
 export function textOf(sent: unknown, what: string): string {
   if (!isText(sent)) throw wrong(what)
   return sent
@@ -90,7 +101,13 @@ export function bytesOf(sent: unknown): Uint8Array {
 }
 
 const MAX_SEGMENTS = 1000
+/** Of names and targets: PATH_MAX. */
 const MAX_NAME = 4096
+/** Of generations and identities. */
+const MAX_MARK = 256
+/** How long a peer's word may be believed, milliseconds; and how late a time may be: what a date holds. */
+const MAX_FRESH = 60_000
+const MAX_TIME = 8.64e15
 
 export function wrong(what: string): CosmosError {
   return new CosmosError('EPROTO', 'peer', `sent what is not ${what}`)
@@ -100,12 +117,34 @@ function isCount(value: unknown): value is number {
   return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0
 }
 
-function isNumber(value: unknown): value is number {
-  return typeof value === 'number' && Number.isFinite(value)
+/** Milliseconds since 1970. */
+export function isTime(value: unknown): value is number {
+  return typeof value === 'number' && Math.abs(value) <= MAX_TIME
 }
 
-function isText(value: unknown): value is string {
-  return typeof value === 'string'
+/** Of one character a byte: any other would become another byte on its way to the kernel, a `/`, a `.` or a NUL. */
+export function isText(value: unknown): value is string {
+  return typeof value === 'string' && !NO_BYTE.test(value)
+}
+
+const NO_BYTE = /[^\0-\xff]/
+
+/** The same without a NUL, which would end it early. */
+function isPath(value: unknown): value is string {
+  return isText(value) && value.length <= MAX_NAME && !value.includes('\0')
+}
+
+/** Names its content, or its file: a table here has many of them. */
+function isMark(value: unknown): value is string {
+  return isText(value) && value.length <= MAX_MARK
+}
+
+function isMode(value: unknown): value is number {
+  return isCount(value) && value <= 0o7777
+}
+
+function isId(value: unknown): value is number {
+  return isCount(value) && value < 2 ** 32
 }
 
 function optional<T>(value: unknown, is: (value: unknown) => value is T): T | undefined {
