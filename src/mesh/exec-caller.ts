@@ -3,6 +3,7 @@ import { readable } from '../frame/paths.ts'
 import { environmentFor } from './environment.ts'
 import type { Mesh } from './mesh.ts'
 import type { NetrunOpen, NetrunRequest } from './netrun/run.ts'
+import type { Call } from './session/outgoing-call.ts'
 
 /** Has a peer run a program for a launcher here: what it is told, and what it is lent meanwhile (design §7). */
 
@@ -17,31 +18,40 @@ export function openOnPeer(mesh: () => Promise<Mesh>, hostPathOf: HostPathOf): N
   return async (request) => {
     const host = await mesh()
     const lends = await lend(host, request, hostPathOf)
-    const { environment } = environmentFor(request.env, {})
-    const isLent = lends.some(({ at }) => at === request.cwd)
-    const call = host.open(
-      request.peer.id,
-      'exec',
-      {
-        program: request.program,
-        argv: request.argv,
-        env: environment,
-        ...(isLent && { cwd: request.cwd }),
-        lent: lends.map(({ token, at, writable, path }) => ({ token, at, writable, path })),
-        ...(request.terminal && { terminal: request.terminal }),
-      },
-      {
-        sends: 1,
-        receives: 2,
-        event: request.event,
-      },
-    )
     const end = (): void => {
       for (const each of lends) each.end()
     }
-    call.result.then(end, end)
-    return call
+    try {
+      const call = callFor(host, request, lends)
+      call.result.then(end, end)
+      return call
+    } catch (error) {
+      end()
+      throw error
+    }
   }
+}
+
+function callFor(host: Mesh, request: NetrunRequest, lends: readonly Lent[]): Call {
+  const { environment } = environmentFor(request.env, {})
+  const isLent = lends.some(({ at }) => at === request.cwd)
+  return host.open(
+    request.peer.id,
+    'exec',
+    {
+      program: request.program,
+      argv: request.argv,
+      env: environment,
+      ...(isLent && { cwd: request.cwd }),
+      lent: lends.map(({ token, at, writable, path }) => ({ token, at, writable, path })),
+      ...(request.terminal && { terminal: request.terminal }),
+    },
+    {
+      sends: 1,
+      receives: 2,
+      event: request.event,
+    },
+  )
 }
 
 interface Lent {
@@ -55,12 +65,12 @@ interface Lent {
 async function lend(mesh: Mesh, request: NetrunRequest, hostPathOf: HostPathOf): Promise<Lent[]> {
   const { cwd, lend: others, peer } = request
   const wanted = new Set([...(NEVER_LENT.test(cwd) ? [] : [cwd]), ...others])
-  const lent: Lent[] = []
+  const paths: { at: string; path: string }[] = []
   for (const at of wanted) {
     const path = await hostPathOf(at)
     if (path === undefined)
       throw new CosmosError('EINVAL', readable(at), 'cannot be lent: it is no directory of one host')
-    lent.push({ at, path, writable: true, ...mesh.lend(peer.id, path, true) })
+    paths.push({ at, path })
   }
-  return lent
+  return paths.map(({ at, path }) => ({ at, path, writable: true, ...mesh.lend(peer.id, path, true) }))
 }

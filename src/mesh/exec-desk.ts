@@ -4,7 +4,7 @@ import { CosmosError } from '../errors.ts'
 import { toBytesText } from '../frame/paths.ts'
 import type { SourceService } from '../source/service.ts'
 import { type CallPeer, peerFiles } from './files/client.ts'
-import { countOf, fieldsOf, textOf, wrong } from './files/wire.ts'
+import { countOf, fieldsOf, isText, textOf, wrong } from './files/wire.ts'
 import type { Grants, Visitor } from './grants.ts'
 import { readableOf, writableOf } from './node-streams.ts'
 import type { WindowSize } from './pty.ts'
@@ -60,6 +60,8 @@ export interface ExecAnswer {
 
 const MAX_TEXTS = 64 * 1024
 const MAX_LENT = 32
+/** What may come before a program runs. */
+const MAX_EVENTS = 1000
 
 export class ExecDesk {
   readonly #parts: ExecDeskParts
@@ -81,7 +83,7 @@ export class ExecDesk {
     // What comes before the program runs waits for it.
     context.event = (op, sent) => {
       if (run) onEvent(run, op, sent)
-      else events.push([op, sent])
+      else if (events.length < MAX_EVENTS) events.push([op, sent])
     }
     const [stdin] = context.readers
     const [stdout, stderr] = context.writers
@@ -94,9 +96,10 @@ export class ExecDesk {
       throw new CosmosError('ENOENT', wanted.program, 'is no program of this host', 'cosmos where NAME')
     const roots: string[] = []
     const { mount } = this.#parts
+    const lends = wanted.lent.length > 0
     try {
       const lent: PeerLent[] = []
-      const tree = toBytesText(await mount.use())
+      const tree = lends ? toBytesText(await mount.use()) : ''
       for (const each of wanted.lent) lent.push(await this.#show(each, tree, call, roots))
       run = await programs.start(
         visitor,
@@ -118,8 +121,8 @@ export class ExecDesk {
       for (const [op, sent] of events) onEvent(running, op, sent)
       return answerOf(running, await running.result)
     } finally {
-      mount.release()
-      for (const root of roots) await this.#parts.hide(root)
+      await Promise.allSettled(roots.map((root) => this.#parts.hide(root)))
+      if (lends) mount.release()
     }
   }
 
@@ -132,8 +135,9 @@ export class ExecDesk {
   ): Promise<PeerLent> {
     const root = `.lent-${randomBytes(12).toString('hex')}`
     const segments = path.split('/').filter(Boolean)
-    await this.#parts.show(root, peerFiles({ call, lend: { token, segments, owner: sandboxUser() } }))
+    // It is to be hidden whether it shows or not.
     roots.push(root)
+    await this.#parts.show(root, peerFiles({ call, lend: { token, segments, owner: sandboxUser() } }))
     return { host: `${tree}/${root}`, at, writable }
   }
 }
@@ -188,6 +192,6 @@ function windowOf(fields: Readonly<Record<string, unknown>>): WindowSize | undef
 
 function textsOf(sent: unknown, what: string): string[] {
   if (!Array.isArray(sent) || sent.length > MAX_TEXTS) throw wrong(what)
-  for (const text of sent) if (typeof text !== 'string' || text.includes('\0')) throw wrong(what)
+  for (const text of sent) if (!isText(text) || text.includes('\0')) throw wrong(what)
   return sent as string[]
 }

@@ -114,6 +114,8 @@ export class PeerPrograms {
   readonly #etc: SandboxEtc
   readonly #digests = new Digests()
   readonly #runs = new Map<string, Set<PeerRun>>()
+  /** What is being prepared, by visitor; what is ended meanwhile is not begun. */
+  readonly #starting = new Map<string, Set<{ ended: boolean }>>()
 
   /** Throws CosmosError EINVAL. */
   constructor(options: PeerProgramsOptions) {
@@ -134,26 +136,32 @@ export class PeerPrograms {
     streams: PeerStreams,
   ): Promise<PeerRun> {
     const opened: OpenedPath[] = []
+    const starting = { ended: false }
+    const others = this.#starting.get(visitor.id) ?? new Set()
+    this.#starting.set(visitor.id, others.add(starting))
     try {
-      return await this.#start(visitor, grants, request, streams, opened)
+      return await this.#start(visitor, grants, request, streams, opened, starting)
     } catch (error) {
       const why = error instanceof Error ? error.message : String(error)
       this.#options.audit.refused({ visitor: visitor.id, operation: 'exec', path: request.program, why })
       throw error
     } finally {
+      others.delete(starting)
+      if (others.size === 0) this.#starting.delete(visitor.id)
       for (const each of opened) closePath(each)
     }
   }
 
-  /** Ends what runs for a peer: it is lost, or what it was granted is revoked. */
+  /** Ends what runs for a peer, or is about to: it is lost, or what it was granted is revoked. */
   endFor(visitor: string): void {
+    for (const each of this.#starting.get(visitor) ?? []) each.ended = true
     for (const run of this.#runs.get(visitor) ?? []) run.cancel()
   }
 
   /** Ends all, and removes what sandboxes were made of. */
   async close(): Promise<void> {
     const runs = [...this.#runs.values()].flatMap((each) => [...each])
-    for (const run of runs) run.cancel()
+    for (const visitor of [...this.#runs.keys(), ...this.#starting.keys()]) this.endFor(visitor)
     await Promise.all(runs.map(({ result }) => result))
     await this.#options.audit.flush()
     await this.#etc.close()
@@ -165,13 +173,15 @@ export class PeerPrograms {
     request: PeerRequest,
     streams: PeerStreams,
     opened: OpenedPath[],
+    starting: { readonly ended: boolean },
   ): Promise<PeerRun> {
     checkTexts(request)
     const { secrets } = this.#options
     const program = await openNamed(request.program, secrets, opened)
     const path = program.resolved
     const grant = this.#grantFor(grants, request, path)
-    if ((this.#runs.get(visitor.id)?.size ?? 0) >= MAX_RUNS)
+    const starts = this.#starting.get(visitor.id)?.size ?? 0
+    if ((this.#runs.get(visitor.id)?.size ?? 0) + starts > MAX_RUNS)
       throw new CosmosError('EAGAIN', visitor.name ?? visitor.id, `runs ${MAX_RUNS} programs here already`)
     checkExecutable(program)
     const lent: LentDirectory[] = []
@@ -191,6 +201,11 @@ export class PeerPrograms {
     const prepared = grant.bare
       ? this.#bare(request, lent, limits)
       : await this.#sandboxed(grants, request, program, lent, limits, opened)
+    if (starting.ended) {
+      for (const fd of [...prepared.owned, ...(prepared.status === undefined ? [] : [prepared.status])])
+        closeSync(fd)
+      throw new CosmosError('ECANCELED', readable(path), 'was ended before it began')
+    }
     const run = launch(request, streams, prepared, limits, path)
     this.#follow(visitor, run, identity)
     return run
@@ -441,10 +456,13 @@ function hostPath(cwd: string, lent: readonly LentDirectory[]): string {
   return found.opened.resolved + cwd.slice(found.at.length)
 }
 
-/** A NUL would end a text early, and begin another option of the sandbox. Throws CosmosError EINVAL. */
-function checkTexts({ program, argv, cwd = '', lent }: PeerRequest): void {
-  const texts = [program, ...argv, cwd, ...lent.flatMap(({ host, at }) => [host, at])]
-  if (!program.startsWith('/') || texts.some((text) => text.includes('\0')))
+/**
+ * A NUL would end a text early, and begin another option of the sandbox; of a character that is no byte only a part
+ * would be left, which may be a NUL. Throws CosmosError EINVAL.
+ */
+function checkTexts({ program, argv, env, cwd = '', lent }: PeerRequest): void {
+  const texts = [program, ...argv, ...env, cwd, ...lent.flatMap(({ host, at }) => [host, at])]
+  if (!program.startsWith('/') || texts.some((text) => /\0|[^\0-\xff]/.test(text)))
     throw new CosmosError(
       'EINVAL',
       readable(program),

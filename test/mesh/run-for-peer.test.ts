@@ -1,5 +1,13 @@
 // Programs that run for a peer, in a sandbox and without one: streams, terminal, signals, ends, and what is left over.
-import { chmodSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { Readable, Writable } from 'node:stream'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -340,6 +348,29 @@ test('too many at a time are refused, and all can be ended', async () => {
   host.programs.endFor(PEER.id)
   await within(20_000, 'all ends', Promise.all(runs.map(({ result }) => result)))
   await waitFor('nothing to be left', () => processesWith('sleep\x007156').length === 0)
+})
+
+test('too many at a time are refused while they are being prepared, too', async () => {
+  const asked = Array.from({ length: 200 }, () =>
+    host.start(
+      ['exec-bare:/usr'],
+      { argv: ['/usr/bin/sleep', '7157'] },
+      { stdin: openInput(), stdout: new Kept(), stderr: new Kept() },
+    ),
+  )
+  const started = (await Promise.allSettled(asked)).filter((each) => each.status === 'fulfilled')
+  expect(started.length).toBeLessThanOrEqual(128)
+  host.programs.endFor(PEER.id)
+  await within(20_000, 'all ends', Promise.all(started.map(({ value }) => value.result)))
+})
+
+test('what is ended while it is being prepared is not begun', async () => {
+  const rules = skip ? ['exec-bare:/usr'] : ['exec:/usr']
+  const marker = join(host.base, 'begun')
+  const starting = host.start(['write:/tmp', ...rules], { argv: ['/usr/bin/touch', marker] })
+  host.programs.endFor(PEER.id)
+  await expect(starting).rejects.toMatchObject({ code: 'ECANCELED' })
+  expect(existsSync(marker)).toBe(false)
 })
 
 test('runs leave no descriptors', async () => {
