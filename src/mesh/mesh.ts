@@ -11,7 +11,7 @@ import { Dialer, type PeerState } from './dialer.ts'
 import { ExecDesk } from './exec-desk.ts'
 import { peerFiles } from './files/client.ts'
 import { FileDesk } from './files/server.ts'
-import { fieldsOf, wrong } from './files/wire.ts'
+import { fieldsOf, textOf, wrong } from './files/wire.ts'
 import { formatGrant, type GrantRule, Grants, parseGrant, type Visitor } from './grants.ts'
 import { type Identity, loadIdentity } from './identity.ts'
 import { formatInvite, Invites, parseInvite } from './invite.ts'
@@ -77,11 +77,17 @@ export interface PeerReport {
 
 /** All that is known of a peer while the daemon runs. */
 interface Contact {
+  /** Of its directory, for good. */
+  readonly name: string
   readonly session: Session
   readonly desk: FileDesk
+  /** What it may do here, as typed and to be asked. */
+  rules: readonly string[]
   grants: Grants
   granted: readonly string[]
   programs: readonly string[]
+  /** It is being asked what it offers, and was told of a change since. */
+  learning: 'not' | 'once' | 'again'
 }
 
 /** This host in the mesh (design §7): its peers, what they may do here, and what it does there. */
@@ -113,7 +119,7 @@ export class Mesh {
     this.#peers = new Peers(new PeersStore(openDatabase(parts.database)), self)
     this.#audit = new AuditLog(join(parts.state, 'audit.log'), (error) => parts.log(`audit: ${error}`))
     this.#refusals = new RefusalLog((event) => this.#tell(event))
-    this.#invites = new Invites(undefined, () => void this.#listening.closeIfIdle())
+    this.#invites = new Invites(undefined, () => this.#later('listen', () => this.#listening.closeIfIdle()))
     const listens = (): string[] => this.#listening.advertised
     this.#joins = new JoinAnswers({
       identity: this.#identity,
@@ -265,7 +271,6 @@ export class Mesh {
     if (unknown !== undefined)
       throw new CosmosError('ENOENT', unknown, `is not granted to ${peer}`, 'cosmos peers --json')
     this.#peers.setGrants(id, rules.length === 0 ? [] : grants.filter((each) => !gone.includes(String(each))))
-    this.#programs.endFor(id)
     return this.#named(peer).grants.map(String)
   }
 
@@ -336,8 +341,17 @@ export class Mesh {
     if (change === 'added') this.#meet(id)
     else if (change === 'removed') this.#part(id)
     else this.#regrant(id)
-    if (change === 'removed') void this.#listening.closeIfIdle()
-    void this.#parts.rootsChanged()
+    if (change === 'removed') this.#later('listen', () => this.#listening.closeIfIdle())
+    this.#later('sources', () => this.#parts.rootsChanged())
+  }
+
+  /** Does what nobody waits for; what goes wrong is logged. */
+  #later(what: string, work: () => unknown): void {
+    Promise.resolve()
+      .then(work)
+      .catch((error: unknown) =>
+        this.#parts.log(`${what}: ${error instanceof Error ? error.message : error}`),
+      )
   }
 
   #meet(id: string): void {
@@ -358,6 +372,7 @@ export class Mesh {
         // What it had open and what runs for it is of no use any more.
         if (state === 'down') this.#forgetWork(id)
       },
+      began: () => this.#forgetWork(id),
       report: (error) => this.#parts.log(`${peer.name}: ${error}`),
     })
     const { isTree, secrets } = this.#parts
@@ -371,7 +386,11 @@ export class Mesh {
       refused: (operation, path) =>
         this.#audit.refused({ visitor: id, operation, path, why: 'is not granted' }),
     })
-    this.#contacts.set(id, { session, desk, grants: grantsOf(peer.grants, peer), granted: [], programs: [] })
+    this.#contacts.set(id, {
+      ...{ name: peer.name, session, desk },
+      ...{ rules: peer.grants.map(String), grants: grantsOf(peer.grants, peer) },
+      ...{ granted: [], programs: [], learning: 'not' },
+    })
     this.#parts.sources.add(peer.name, async () =>
       peerFiles({
         call: (op, args, options) => {
@@ -398,9 +417,8 @@ export class Mesh {
     this.#programs.endFor(id)
     contact.session.close()
     void contact.desk.close()
-    for (const root of this.#parts.sources.roots)
-      if (/^[^.:]+@[^:]*$/.test(root) && !this.#peers.all().some(({ name }) => name === root))
-        this.#parts.sources.remove(root)
+    this.#parts.sources.remove(contact.name)
+    this.#askedAt.delete(id)
     void this.#withOwn((own) => this.#cosm.withdraw(id, own))
   }
 
@@ -409,8 +427,20 @@ export class Mesh {
     const peer = this.#peers.get(id)
     const contact = this.#contacts.get(id)
     if (!peer || !contact) return
+    const former = contact.rules
+    contact.rules = peer.grants.map(String)
     contact.grants = grantsOf(peer.grants, peer)
-    if (contact.session.state === 'open') contact.session.notify('changed', {})
+    // What is open is asked about again with each use; what runs is not.
+    const isLess =
+      former.some((rule) => !contact.rules.includes(rule)) ||
+      contact.rules.some((rule) => rule.startsWith('deny:') && !former.includes(rule))
+    if (isLess) this.#programs.endFor(id)
+    try {
+      if (contact.session.state === 'open') contact.session.notify('changed', {})
+    } catch (error) {
+      // A peer that takes nothing must not keep what it has.
+      this.#parts.log(`${peer.name}: ${(error as Error).message}`)
+    }
   }
 
   #forgetWork(id: string): void {
@@ -423,16 +453,24 @@ export class Mesh {
     const contact = this.#contacts.get(id)
     const peer = this.#peers.get(id)
     if (!contact || !peer) return
+    // One that tells of changes all the time is asked one time after the other.
+    const { learning } = contact
+    contact.learning = learning === 'not' ? 'once' : 'again'
+    if (learning !== 'not') return
     try {
       const answer = fieldsOf(await contact.session.call('offer', {}, { deadline: 15_000, idempotent: true }))
       const { programs = [], grants = [] } = answer
-      if (!Array.isArray(programs) || !Array.isArray(grants)) throw wrong('an offer')
-      contact.programs = programs.map(String)
-      contact.granted = grants.map(String)
+      contact.programs = offered(programs)
+      contact.granted = offered(grants)
+      // It may have left meanwhile.
+      if (this.#contacts.get(id) !== contact) return
       await this.#withOwn((own) => this.#cosm.offer(id, peer.name, contact.programs, own))
     } catch (error) {
       this.#parts.log(`${peer.name}: ${(error as Error).message}`)
     }
+    const isAgain = contact.learning === 'again'
+    contact.learning = 'not'
+    if (isAgain && contact.session.state === 'open') void this.#learn(id)
   }
 
   async #withOwn(work: (own: ReadonlySet<string>) => Promise<void>): Promise<void> {
@@ -457,7 +495,7 @@ export class Mesh {
         return this.#exec.call(args, context, { id, name: peer.name }, contact.grants, call)
       }
       case 'leave':
-        setImmediate(() => this.#peers.remove(id))
+        setImmediate(() => this.#later('leave', () => this.#peers.remove(id)))
         return {}
       default:
         throw new CosmosError('ENOSYS', op, 'is no operation of this host')
@@ -486,6 +524,14 @@ export class Mesh {
         why: `${event.reason}: ${event.detail}${times}`,
       })
   }
+}
+
+/** What a peer offers at most, of programs or of grants. */
+const MAX_OFFERED = 20_000
+
+function offered(sent: unknown): readonly string[] {
+  if (!Array.isArray(sent) || sent.length > MAX_OFFERED) throw wrong('an offer')
+  return sent.map((each) => textOf(each, 'an offer'))
 }
 
 function grantsOf(rules: readonly unknown[], visitor: Visitor): Grants {

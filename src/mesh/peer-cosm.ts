@@ -1,6 +1,7 @@
 import { mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { PEER_PROGRAM } from '../cef/peer-program.ts'
+import { pathBytes } from '../frame/paths.ts'
 
 /**
  * The cosm layer of what peers have (design §3): a launcher file in its `bin` for every program that a peer offers and
@@ -43,7 +44,8 @@ export class PeerCosm {
   }
 
   #show(own: ReadonlySet<string>): Promise<void> {
-    this.#writing = this.#writing.then(() => this.#write(own))
+    // What could not be written once may be the next time.
+    this.#writing = this.#writing.catch(() => {}).then(() => this.#write(own))
     return this.#writing
   }
 
@@ -56,14 +58,20 @@ export class PeerCosm {
           wanted.set(program, name)
     }
     await mkdir(this.#bin, { recursive: true, mode: 0o755 })
-    for (const file of await readdir(this.#bin)) if (!wanted.has(file)) await rm(join(this.#bin, file))
+    for (const file of await readdir(this.#bin, { encoding: 'latin1' }))
+      if (!wanted.has(file)) await rm(this.#file(file))
     for (const [program, peer] of wanted) {
       if (this.#shown.get(program) === peer) continue
-      const part = join(this.#bin, `.${program}.part`)
+      const part = this.#file(`.${program}.part`)
       await writeFile(part, `${PEER_PROGRAM}${peer}\n`, { mode: 0o755 })
-      await rename(part, join(this.#bin, program))
+      await rename(part, this.#file(program))
     }
     this.#shown = wanted
+  }
+
+  /** Names have one character a byte. */
+  #file(name: string): Buffer {
+    return Buffer.concat([Buffer.from(`${this.#bin}/`), pathBytes(name)])
   }
 }
 

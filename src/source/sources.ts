@@ -153,7 +153,7 @@ export class Sources {
       // Nobody will close it.
       if (work.signal.aborted && 'file' in question) void this.#close(question.file)
     } catch (error) {
-      if ('file' in question) this.#files.delete(question.file)
+      if ('file' in question) void this.#close(question.file)
       const failure = errorOf(error, work.signal)
       this.#failures.failed(question.path, question.op, failure)
       if (key !== '') this.#answered(key, { error: failure })
@@ -165,6 +165,7 @@ export class Sources {
   async #ask(question: SourceQuestion, signal: AbortSignal): Promise<SourceAnswer> {
     const { path } = question
     const service = await this.serviceOf(path)
+    signal.throwIfAborted()
     switch (question.op) {
       case 'stat':
         return { node: await service.stat(path, signal) }

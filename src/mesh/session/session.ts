@@ -31,6 +31,8 @@ export interface SessionOptions {
   readonly clock?: Clock
   /** Told whenever the state is another one, and why. */
   readonly changed?: (state: SessionState, why: string) => void
+  /** Told when nothing is left of what the peer had here: it goes on, or was started, anew. */
+  readonly began?: () => void
   /** Takes what callbacks throw, and what the peer does wrong. */
   readonly report: (error: unknown) => void
 }
@@ -325,6 +327,7 @@ export class Session implements AttachmentOwner, ConversationHost {
     const again = this.#conversation?.close(why) ?? []
     const name = this.#leads ? said.nonce + hello.nonce : hello.nonce + said.nonce
     this.#conversation = new Conversation(this, name, this.#leads, hello.limits)
+    this.#options.began?.()
     const now = this.clock.now()
     for (const call of again) {
       if (call.begin > now) this.#conversation.open(call)
