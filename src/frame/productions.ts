@@ -12,6 +12,7 @@ import { ANCHOR, BACKED, PRODUCED, REMOTE } from './frames.ts'
 import type { NodeId } from './operations.ts'
 import { makeName, pathBytes } from './paths.ts'
 import { type Base, Bases } from './production/bases.ts'
+import type { Domain } from './production/domains.ts'
 import { type Editable, Edits, type EditsParts } from './production/edits.ts'
 import { Fills, LARGE, WHOLE } from './production/fills.ts'
 import { Makers } from './production/makers.ts'
@@ -117,6 +118,11 @@ export class Productions {
       this.#parts.produce !== undefined &&
       canPeel(name, suffixReader(this.#vocabulary.namespace(parent), this.#vocabulary.fudge(parent)))
     )
+  }
+
+  /** Which lookup module reads the names of a directory. */
+  domain(parent: NodeId): Domain {
+    return this.#vocabulary.domain(parent)
   }
 
   /** What a name that a directory does not have stands for; undefined for nothing. */
@@ -290,6 +296,7 @@ export class Productions {
     const namespace = this.#vocabulary.namespace(parent)
     const fudge = this.#vocabulary.fudge(parent)
     if (!canPeel(name, suffixReader(namespace, fudge))) return undefined
+    if (this.#vocabulary.domain(parent).module === 'literal') return undefined
     const reading = reread(namespace, name, { fudge })
     // Of all that `pacman.json` could be made of, the first that is a file: the shortest way.
     const chains = reading?.kind === 'match' ? reading.chains : reading?.kind === 'chain' ? [reading] : []

@@ -129,12 +129,20 @@ function instructionOf(core: TreeCore, node: NodeId): string {
   return productionOf(core, node).split('\n')[0] ?? ''
 }
 
-/** The steps by which a name was made, or what was kept of them. */
+/** The lookup module that read a name, and the steps by which it was made, or what was kept of them. */
 function stepsOf(core: TreeCore, node: NodeId, since: number): TraceStage[] {
   const { frames } = core
   if (frames.kind(node) !== PRODUCED && !isMade(core, node)) return []
-  const steps = core.productions.stepsOf(frames.parent(node), frames.nameText(node)) ?? []
-  return steps.map(({ instruction, by, record }) => {
+  const parent = frames.parent(node)
+  const { module, file } = core.productions.domain(parent)
+  const found = {
+    stage: `  module ${module}`,
+    by: file === undefined ? 'built in' : 'cascade',
+    microseconds: 0,
+  }
+  const answer = file === undefined ? 'nobody names another' : readable(file)
+  const steps = core.productions.stepsOf(parent, frames.nameText(node)) ?? []
+  const made = steps.map(({ instruction, by, record }) => {
     const stage = `  ${readable(instruction)}`
     if (!record) return { stage, by, answer: 'not made', microseconds: 0 }
     const { madeAt, milliseconds, size } = record
@@ -143,4 +151,5 @@ function stepsOf(core: TreeCore, node: NodeId, since: number): TraceStage[] {
       ? { stage, by, answer: `${what}, made now`, microseconds: milliseconds * 1000 }
       : { stage, by, answer: `${what}, kept since ${new Date(madeAt).toISOString()}`, microseconds: 0 }
   })
+  return [{ ...found, answer }, ...made]
 }

@@ -4,7 +4,7 @@ import { ELOOP, ENOENT, ENOTDIR, errnoName } from '../os/errno.ts'
 import { allocateNative } from '../os/memory.ts'
 import { getattr, readlink } from './attributes.ts'
 import { ROOT_NODE, type TreeCore } from './core.ts'
-import { REMOTE } from './frames.ts'
+import { ANCHOR, BACKED, REMOTE } from './frames.ts'
 import { lookup } from './lookup.ts'
 import { type NodeId, PENDING } from './operations.ts'
 import { makeName, readable } from './paths.ts'
@@ -91,7 +91,17 @@ export function walk(
         throw new CosmosError('EINPROGRESS', readable(`/${[...done, part].join('/')}`), 'is being made')
       if (result < 0) {
         const subject = readable(`/${[...done, part].join('/')}`)
-        const isRemote = at === ROOT_NODE || core.frames.kind(at) === REMOTE
+        const kind = core.frames.kind(at)
+        if (
+          result === -ENOENT &&
+          (kind === BACKED || kind === ANCHOR) &&
+          core.productions.couldBe(at, part)
+        ) {
+          const { module, file } = core.productions.domain(at)
+          if (module === 'literal' && file !== undefined)
+            throw CosmosError.fromErrno(result, subject, `names are literal there: ${readable(file)}`)
+        }
+        const isRemote = at === ROOT_NODE || kind === REMOTE
         throw failureOf(result, subject, isRemote ? core.remotes.why(at, part) : undefined)
       }
       const node = core.entryNode

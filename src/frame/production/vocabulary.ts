@@ -6,12 +6,14 @@ import { CONNECTORS } from '../../lookup/fudge/connectors.ts'
 import type { Namespace } from '../../lookup/fudge/namespace.ts'
 import type { Step } from '../../lookup/production.ts'
 import type { SourceNode } from '../../source/service.ts'
+import { ANCHOR_PRODUCED } from '../../source/stacks.ts'
 import type { TreeCore } from '../core.ts'
 import { REMOTE } from '../frames.ts'
 import { mergedNames } from '../listing.ts'
 import { type NodeId, PENDING } from '../operations.ts'
 import { makeName } from '../paths.ts'
 import { isPropertyName } from '../properties.ts'
+import { type Domain, Domains } from './domains.ts'
 import { type Executable, Executables } from './executables.ts'
 import { OwnForms } from './own-forms.ts'
 
@@ -24,7 +26,7 @@ const MAX_ALIASES = 64 * 1024
 
 /** Where the words are from. */
 export interface VocabularyParts {
-  /** Directories that may have `aliases.toml`, nearest first; one character a byte. */
+  /** Directories that may have `aliases.toml` and `lookup.toml`, nearest first; one character a byte. */
   readonly aliases: readonly string[]
   /** Cosms whose `lib/cosmos` has users' mappers and transformers, nearest first; one character a byte. */
   readonly layers: readonly string[]
@@ -38,6 +40,7 @@ export class Vocabulary {
   readonly #parts: VocabularyParts
   readonly #own: OwnForms
   readonly #executables: Executables
+  readonly #domains: Domains
   #aliasesAt = Number.NEGATIVE_INFINITY
   #aliasTable: ReadonlyMap<string, Alias> = new Map()
 
@@ -46,6 +49,7 @@ export class Vocabulary {
     this.#parts = parts
     this.#own = new OwnForms(parts.layers)
     this.#executables = new Executables(core, parts.layers)
+    this.#domains = new Domains(parts.aliases, parts.log)
   }
 
   /** The directory of a frame as a lookup sees it. */
@@ -99,6 +103,19 @@ export class Vocabulary {
     return kind === 'call' ? this.#executables.library(name) : undefined
   }
 
+  /** Which lookup module reads the names of a directory: those of a source are always fudge's. */
+  domain(parent: NodeId): Domain {
+    const { frames } = this.#core
+    let directory = parent
+    for (;;) {
+      if (frames.kind(directory) === REMOTE) return URL_DOMAIN
+      const stack = this.#core.stackOf(directory)
+      if (stack.type !== ANCHOR_PRODUCED) return this.#domains.of(this.#core.hostPath(directory))
+      // What was made has the domain of what it was made from.
+      directory = frames.parent(stack.slot)
+    }
+  }
+
   /** Whether names of a directory are read as in URLs: all of a source's are. */
   fudge(parent: NodeId): boolean {
     return this.#parts.fudge || this.#core.frames.kind(parent) === REMOTE
@@ -108,6 +125,7 @@ export class Vocabulary {
   forget(): void {
     this.#own.forget()
     this.#executables.forget()
+    this.#domains.forget()
     this.#aliasesAt = Number.NEGATIVE_INFINITY
   }
 
@@ -132,6 +150,8 @@ export class Vocabulary {
     return all
   }
 }
+
+const URL_DOMAIN: Domain = { module: 'fudge', file: undefined }
 
 /** Thrown where a source has to be asked first: the request at hand waits for it, and is read anew then. */
 export const WAITING = new Error('a source is being asked')
