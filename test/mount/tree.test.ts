@@ -31,11 +31,11 @@ async function sh(script: string, env: NodeJS.ProcessEnv = {}): Promise<string> 
   return stdout.trim()
 }
 
-test("the root lists the cosm, this host, and the root URL's content", async ({ skip }) => {
+test("the root lists the cosm, this host, the sources, and the root URL's content", async ({ skip }) => {
   if (missing !== undefined) return skip(missing)
-  expect(await sh('ls -A "$m"')).toBe(`.cosm\n${hostDirectory}`)
+  expect(await sh('ls -A "$m"')).toBe(`.cosm\nhttp:\nhttps:\n${hostDirectory}\nssh:`)
   await sh('echo mine > "$m/note"; mkdir "$m/dir"')
-  expect(await sh('ls -A "$m"')).toBe(`.cosm\ndir\n${hostDirectory}\nnote`)
+  expect(await sh('ls -A "$m"')).toBe(`.cosm\ndir\nhttp:\nhttps:\n${hostDirectory}\nnote\nssh:`)
   expect(await sh('cat "$HOME/.cosm/root/note"')).toBe('mine')
   await sh('rm "$m/note"; rmdir "$m/dir"')
 })
@@ -191,7 +191,7 @@ test('the root is its own parent, and cannot be bound, removed or written away',
     expect((await run('mv', [join(instance.mount, name), join(instance.mount, 'x')])).code).not.toBe(0)
     expect((await run('mkdir', [join(instance.mount, name)])).stderr).toMatch(/File exists/)
   }
-  expect(await sh('ls -A "$m"')).toBe(`.cosm\n${hostDirectory}`)
+  expect(await sh('ls -A "$m"')).toBe(`.cosm\nhttp:\nhttps:\n${hostDirectory}\nssh:`)
 })
 
 test('the command line sees the same tree without the kernel', async ({ skip }) => {

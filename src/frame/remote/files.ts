@@ -41,6 +41,12 @@ export class RemoteFiles {
   open(slot: NodeId, flags: number): number {
     const path = sourcePathOf(this.#core.treePath(slot))
     const answer = this.#ask({ op: 'open', path, file: this.#lastNumber + 1, access: accessOf(flags) })
+    if (answer === -ENOENT) {
+      // It has gone since it was last looked at: the kernel is to look again.
+      const { frames } = this.#core
+      this.#known.changed(this.#core.treePath(frames.parent(slot)), frames.nameText(slot))
+      return -ESTALE
+    }
     return typeof answer === 'number' ? answer : this.opened(slot, flags, answer)
   }
 
