@@ -257,7 +257,7 @@ export class PeerPrograms {
     const user = this.#user
     const why = await whyNoSandbox(user)
     if (why) throw why
-    const shown = await shownPaths(grants, secrets)
+    const shown = await shownPaths(grants, secrets, user)
     opened.push(...shown.map((each) => each.opened))
     const cwd = request.cwd ?? '/tmp'
     if (request.cwd !== undefined) hostPath(cwd, lent)

@@ -1,4 +1,4 @@
-import { type BigIntStats, closeSync, fstat, fstatSync, open, readlinkSync } from 'node:fs'
+import { type BigIntStats, closeSync, fstat, fstatSync, open, readlinkSync, statSync } from 'node:fs'
 import { lstat, readdir } from 'node:fs/promises'
 import { promisify } from 'node:util'
 import { CosmosError } from '../errors.ts'
@@ -6,6 +6,7 @@ import { pathBytes, readable } from '../frame/paths.ts'
 import { O_PATH } from '../os/constants.ts'
 import type { Grants } from './grants.ts'
 import { covers, leads, type Pattern, splitPath } from './grants-pattern.ts'
+import type { SandboxUser } from './sandbox.ts'
 
 /** Which files of this host a sandbox shows. Paths have one character a byte. */
 
@@ -56,7 +57,11 @@ const MAX_ENTRIES = 20_000
  * below them. Every answer's descriptor is the caller's to close. Throws CosmosError E2BIG for patterns whose paths are too
  * many to be found.
  */
-export async function shownPaths(grants: Grants, secrets: readonly string[]): Promise<ShownPath[]> {
+export async function shownPaths(
+  grants: Grants,
+  secrets: readonly string[],
+  user?: SandboxUser,
+): Promise<ShownPath[]> {
   const opened = new Map<string, OpenedPath>()
   const isSecret = (path: string) => secrets.some((secret) => isWithin(path, secret))
   const stateOf = (path: string): ShownPath['as'] =>
@@ -83,19 +88,39 @@ export async function shownPaths(grants: Grants, secrets: readonly string[]): Pr
       if (found) opened.set(secret, found)
     }
     for (const [path, each] of [...opened].sort(([a], [b]) => depth(a) - depth(b))) {
-      const above = shown.findLast((other) => isWithin(path, other.path))?.as
-      const around = above ?? (SYSTEM.some((system) => isWithin(path, system)) ? 'read' : 'hidden')
+      const above = shown.findLast((other) => isWithin(path, other.path))
+      const around = above?.as ?? (SYSTEM.some((system) => isWithin(path, system)) ? 'read' : 'hidden')
       const as = stateOf(path)
       const isOwn = [...SYSTEM, ...OWN].includes(path) || path.startsWith('/proc/')
-      if (as === around || (as !== 'hidden' && isOwn)) closePath(each)
-      else shown.push({ path, as, opened: each })
       opened.delete(path)
+      const place = as === 'hidden' && user ? reachable(path, above?.path ?? '/', user) : path
+      if (as === around || (as !== 'hidden' && isOwn)) closePath(each)
+      else if (place === path) shown.push({ path, as, opened: each })
+      else {
+        closePath(each)
+        shown.push({ path: place, as, opened: await openPath(place, secrets) })
+      }
     }
     return shown
   } catch (error) {
     for (const each of [...opened.values(), ...shown.map((other) => other.opened)]) closePath(each)
     throw error
   }
+}
+
+/**
+ * Where a path is hidden from a user: there, or at the first directory on the way that the user may not enter, beyond
+ * which nothing can be mounted as that user. `shown` is the directory that it would show in.
+ */
+function reachable(path: string, shown: string, { uid, gid }: SandboxUser): string {
+  for (let end = path.indexOf('/', 1); end > 0; end = path.indexOf('/', end + 1)) {
+    const directory = path.slice(0, end)
+    const found = statSync(pathBytes(directory), { throwIfNoEntry: false })
+    if (!found) break
+    const bit = found.uid === uid ? 0o100 : found.gid === gid ? 0o010 : 0o001
+    if ((found.mode & bit) === 0 && isWithin(directory, shown)) return directory
+  }
+  return path
 }
 
 /** Gives a path's descriptor back. */
