@@ -1,7 +1,7 @@
 import { ENOENT, errnoNumber } from '../../os/errno.ts'
 import type { SourceFailure } from '../../source/requests.ts'
 import type { SourceNode } from '../../source/service.ts'
-import type { PENDING } from '../operations.ts'
+import { PENDING } from '../operations.ts'
 import { remember } from '../remember.ts'
 import { sourcePathOf } from './path.ts'
 import type { Questions } from './questions.ts'
@@ -14,6 +14,17 @@ const PROPERTIES = 16
 const WHYS = 1000
 /** Names of one directory that are told of. */
 const MAX_NAMES = 1_000_000
+/** Names of one directory that are asked for one by one, before all of it is listed anew. */
+const SINGLY = 2
+/** Names that are listed in the time that one question takes. */
+const AS_ONE = 64
+
+/** A directory's names, as they were told. */
+interface Listing {
+  readonly names: ReadonlyMap<string, SourceNode | undefined>
+  /** Names that were asked for since, as what was known of them was too old. */
+  asked: number
+}
 
 /** Something, until then (performance.now()). */
 interface Until<T> {
@@ -29,7 +40,7 @@ export class Known {
   readonly #questions: Questions
   readonly #nodes = new Map<string, Until<SourceNode | number>>()
   /** Names of directories; a name whose node is known is in `#nodes` too. */
-  readonly #listings = new Map<string, Until<ReadonlyMap<string, SourceNode | undefined>>>()
+  readonly #listings = new Map<string, Until<Listing>>()
   /** Why a node or its names could not be had, for people. */
   readonly #whys = new Map<string, string>()
   readonly #properties = new Map<string, Until<Uint8Array | undefined>>()
@@ -42,11 +53,34 @@ export class Known {
   node(path: string): SourceNode | number {
     const known = this.#nodes.get(path)
     if (known && known.until > performance.now()) return known.value
+    const listed = this.#listed(path)
+    if (typeof listed === 'object' && 'type' in listed) return listed
+    if (listed === PENDING) return PENDING
     const answer = this.#questions.ask(`stat ${path}`, { op: 'stat', path: sourcePathOf(path) })
     if (typeof answer === 'number') return answer
+    if (listed) listed.asked++
     const node = answer.error ? this.#failed(path, answer.error) : (answer.node ?? -ENOENT)
     this.keep(path, node)
     return node
+  }
+
+  /**
+   * Of a name whose directory was listed, too long ago: the listing, or the node by a new one. Who looks at one name after
+   * the other goes through the directory, and one question does for all of it.
+   */
+  #listed(path: string): SourceNode | Listing | typeof PENDING | undefined {
+    const slash = path.lastIndexOf('/')
+    const [directory, name] = [path.slice(0, slash), path.slice(slash + 1)]
+    const known = this.#listings.get(directory)
+    if (!known || known.until > performance.now()) return undefined
+    const listing = known.value
+    if (!listing.names.get(name)) return undefined
+    if (listing.asked < SINGLY || listing.asked * AS_ONE < listing.names.size) return listing
+    const names = this.names(directory)
+    if (names === PENDING) return PENDING
+    if (typeof names === 'object') return names.get(name)
+    listing.asked = 0
+    return listing
   }
 
   /** The node that was last known, however long ago. */
@@ -68,7 +102,7 @@ export class Known {
   /** Names of a directory, with what is known of each; PENDING, or `-errno`. */
   names(path: string): ReadonlyMap<string, SourceNode | undefined> | number {
     const known = this.#listings.get(path)
-    if (known && known.until > performance.now()) return known.value
+    if (known && known.until > performance.now()) return known.value.names
     const answer = this.#questions.ask(`list ${path}`, { op: 'list', path: sourcePathOf(path) })
     if (typeof answer === 'number') return answer
     if (answer.error) return this.#failed(path, answer.error)
@@ -78,7 +112,8 @@ export class Known {
       names.set(name, node)
       if (node) this.keep(`${path}/${name}`, node)
     }
-    remember(this.#listings, path, { value: names, until: performance.now() + LEAST_FRESH })
+    const until = performance.now() + LEAST_FRESH
+    remember(this.#listings, path, { value: { names, asked: 0 }, until })
     return names
   }
 
