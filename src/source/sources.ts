@@ -224,11 +224,11 @@ export class Sources {
       if (!file) throw new CosmosError('ESTALE', String(transfer.file), 'is no open file')
       switch (op) {
         case 'read':
-          this.#reply.bytes(
-            uniqueLow,
-            uniqueHigh,
-            await orAborted(read(file, position, size, signal), signal),
-          )
+          if (file.readInto) await this.#readInto(file, transfer, signal)
+          else {
+            const bytes = await orAborted(read(file, position, size, signal), signal)
+            this.#reply.bytes(uniqueLow, uniqueHigh, bytes)
+          }
           break
         case 'write': {
           const { bytes = NONE } = transfer

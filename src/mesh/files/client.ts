@@ -257,8 +257,7 @@ class PeerFile implements SourceFile {
     this.#parts = parts
     this.node = parts.node
     this.#number = parts.number
-    // Kept as it came: the message that it was part of is another's soon.
-    this.#head = parts.head && Uint8Array.from(parts.head)
+    this.#head = parts.head
     if (parts.access.write) parts.writers.add(parts.segments, this)
   }
 
@@ -288,7 +287,8 @@ class PeerFile implements SourceFile {
     const args = { file: this.#number, position, length: wanted, ...from }
     const answer = bytesOf(await call('files.read', args, { deadline: WORK_MS, idempotent: true, signal }))
     if (answer.length > wanted) throw wrong('as much as was asked for')
-    return Uint8Array.from(answer)
+    // What an answer brings is its caller's: the session has copied it out of the message, or joined its pieces.
+    return answer
   }
 
   async #openAgain(): Promise<void> {

@@ -222,8 +222,7 @@ export class FileDesk {
       }
       case 'write':
         if (!file.write || !open.writes) throw new CosmosError('EBADF', open.path, 'is not open for writing')
-        // The bytes lie in a message, whose memory is used again.
-        await file.write(countOf(fields.position, 'a position'), Uint8Array.from(bytesOf(fields.bytes)))
+        await file.write(countOf(fields.position, 'a position'), bytesOf(fields.bytes))
         return null
       case 'sync':
         await (file.sync ?? file.flush)?.call(file)
