@@ -1,8 +1,9 @@
 import { existsSync, realpathSync } from 'node:fs'
+import { realpath } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { DeviceTable } from '../frame/devices.ts'
-import { toBytesText } from '../frame/paths.ts'
+import { pathBytes, toBytesText } from '../frame/paths.ts'
 import type { Mesh } from '../mesh/mesh.ts'
 import type { Netrun, NetrunOffer } from '../mesh/netrun/netrun.ts'
 import { OwnPrograms } from '../mesh/own-programs.ts'
@@ -84,9 +85,12 @@ export class MeshHost {
   }
 
   /** The host path of a directory of the caller's: one that lies in the tree is where the tree has it from. */
-  async #hostPathOf(directory: string): Promise<string | undefined> {
+  async #hostPathOf(given: string): Promise<string | undefined> {
     const { mount, tree } = this.#parts
-    if (directory !== mount && !directory.startsWith(`${mount}/`)) return directory
+    const isInTree = (path: string) => path === mount || path.startsWith(`${mount}/`)
+    // What is lent has no links in its path: none is followed for a peer.
+    const directory = isInTree(given) ? given : await resolved(given)
+    if (directory === undefined || !isInTree(directory)) return directory
     const { layers } = await tree.ask('inspect', { path: directory, cwd: '/', mount })
     return layers.length === 1 ? layers[0]?.path : undefined
   }
@@ -120,6 +124,12 @@ export class MeshHost {
     await mesh.start()
     return mesh
   }
+}
+
+/** A host path without links; undefined where there is nothing. */
+async function resolved(path: string): Promise<string | undefined> {
+  const found = await realpath(pathBytes(path), { encoding: 'buffer' }).catch(() => undefined)
+  return found?.toString('latin1')
 }
 
 /** The daemon's state of all kinds, with what SQLite keeps beside a database. */

@@ -303,9 +303,15 @@ describe.skipIf(why)('a host with hostile peers', () => {
       },
     })
     const other = await joined([], undefined, 'me@other')
-    const running = cosmos.cosmos(['exec', '--on', 'me@evil', 'anything'], { cwd: cosmos.home })
-    const [lend] = await within(15_000, 'the call', tokens.promise)
+    const alias = join(cosmos.work, 'alias')
+    symlinkSync(open, alias)
+    const words = ['exec', '--on', 'me@evil', '--lend', alias, 'anything']
+    const running = cosmos.cosmos(words, { cwd: cosmos.home })
+    const [lend, more] = await within(15_000, 'the call', tokens.promise)
     expect(lend?.path).toBe(cosmos.home)
+    // No link is followed for a peer: what it leads to is lent.
+    expect(more?.path).toBe(open)
+    expect(await peer.code('stat', open, { lend: more?.token })).toBeUndefined()
     const by = { lend: lend?.token, read: true }
     expect(await peer.code('stat', cosmos.home, by)).toBeUndefined()
     expect(await peer.code('create', `${cosmos.home}/new`, { ...by, mode: 0o600 })).toBeUndefined()

@@ -1,5 +1,5 @@
-import { S_IFDIR } from '../../os/constants.ts'
-import { EISDIR, ENOENT, ENOMEM, ENXIO, ESTALE, EXDEV } from '../../os/errno.ts'
+import { RENAME_NOREPLACE, S_IFDIR } from '../../os/constants.ts'
+import { EINVAL, EISDIR, ENOENT, ENOMEM, ENXIO, ESTALE, EXDEV } from '../../os/errno.ts'
 import type { SourceAnswer, SourceQuestion, ToSources } from '../../source/requests.ts'
 import type { SourceNode, SourcePath } from '../../source/service.ts'
 import { ROOT_NODE, type TreeCore } from '../core.ts'
@@ -177,6 +177,7 @@ export class Remotes {
   }
 
   rename(parent: NodeId, name: Name, newParent: NodeId, newName: Name, flags: number): number {
+    if ((flags & ~RENAME_NOREPLACE) !== 0) return -EINVAL
     if (!this.#sameSource(parent, newParent)) return -EXDEV
     const [from, to] = [nameText(name), nameText(newName)]
     const [path, target] = [this.#sourcePathIn(parent, from), this.#sourcePathIn(newParent, to)]
