@@ -305,7 +305,7 @@ describe.skipIf(why)('a host with hostile peers', () => {
     const other = await joined([], undefined, 'me@other')
     const alias = join(cosmos.work, 'alias')
     symlinkSync(open, alias)
-    const words = ['exec', '--on', 'me@evil', '--lend', alias, 'anything']
+    const words = ['exec', '--lend', alias, '--on', 'me@evil', 'anything']
     const running = cosmos.cosmos(words, { cwd: cosmos.home })
     const [lend, more] = await within(15_000, 'the call', tokens.promise)
     expect(lend?.path).toBe(cosmos.home)
