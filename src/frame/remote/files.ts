@@ -39,12 +39,12 @@ export class RemoteFiles {
 
   /** Opens a file: 0 with `opened`, PENDING, or `-errno`. */
   open(slot: NodeId, flags: number): number {
-    const path = sourcePathOf(this.#core.treePath(slot))
+    const place = this.#core.treePath(slot)
+    const path = sourcePathOf(place)
     const answer = this.#ask({ op: 'open', path, file: this.#lastNumber + 1, access: accessOf(flags) })
     if (answer === -ENOENT) {
-      // It has gone since it was last looked at: the kernel is to look again.
-      const { frames } = this.#core
-      this.#known.changed(this.#core.treePath(frames.parent(slot)), frames.nameText(slot))
+      // It has gone meanwhile: the kernel, which believes in it, looks it up again.
+      this.#known.forget(place)
       return -ESTALE
     }
     return typeof answer === 'number' ? answer : this.opened(slot, flags, answer)

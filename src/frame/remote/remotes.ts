@@ -171,6 +171,7 @@ export class Remotes {
   remove(parent: NodeId, name: Name, op: 'unlink' | 'rmdir'): number {
     const text = nameText(name)
     const answer = this.questions.askOnce({ op, path: this.#sourcePathIn(parent, text) })
+    if (answer === -ENOENT) this.#known.changed(this.#core.treePath(parent), text)
     if (typeof answer === 'number') return answer
     this.#known.changed(this.#core.treePath(parent), text)
     return 0
@@ -198,6 +199,10 @@ export class Remotes {
       path: sourcePathOf(path),
       change: changeOf(change),
     })
+    if (answer === -ENOENT) {
+      this.#known.forget(path)
+      return -ESTALE
+    }
     if (typeof answer === 'number') return answer
     this.#known.forget(path)
     if (!answer.node) return -ESTALE
