@@ -125,6 +125,25 @@ with open(sys.argv[1], 'rb') as f:
     await waitFor('the new name', async () => (await sh('ls "$1"', at)).stdout === 'a\nb\n')
   })
 
+  test('what is gone there since a moment can be made anew, and is not there', async () => {
+    for (const [i, script] of [
+      'cp "$2" "$1"',
+      'mv -f "$2" "$1"',
+      'echo new > "$1"',
+      'chmod 600 "$1"; test ! -e "$1" && cp "$2" "$1"',
+      'cat "$1"; cp "$2" "$1"',
+    ].entries()) {
+      const name = `file${i}`
+      writeFileSync(join(there, name), 'old\n')
+      writeFileSync(`${instance.work}/new`, 'new\n')
+      expect(await succeeds('cat "$1"; stat -c %s "$1"', `${at}/${name}`)).toBe('old\n4\n')
+      rmSync(join(there, name))
+      const { code, stderr } = await sh(script, `${at}/${name}`, `${instance.work}/new`)
+      expect([script, code, stderr.replace(/.*: No such file or directory\n/, '')]).toEqual([script, 0, ''])
+      expect(readFileSync(join(there, name), 'utf8')).toBe('new\n')
+    }
+  })
+
   test('transformations of remote files, and of what is written', async () => {
     await succeeds('echo "a: [1, 2]" > "$1"/data.yaml', at)
     expect(JSON.parse(await succeeds('cat "$1"/data.yaml.to-json', at))).toEqual({ a: [1, 2] })

@@ -11,7 +11,16 @@ import { CosmosInstance, isRoot, whyNoMount } from '../support/instance.ts'
 import { whyNotInstalled } from '../support/packages.ts'
 import { has, run } from '../support/run.ts'
 import { waitFor } from '../support/wait.ts'
-import { closedPort, type FileOptions, sendFile, sendPage, serve, serveRaw } from './http-servers.ts'
+import {
+  type Certificate,
+  closedPort,
+  type FileOptions,
+  selfSigned,
+  sendFile,
+  sendPage,
+  serve,
+  serveRaw,
+} from './http-servers.ts'
 
 const skip = whyNoMount()
 const noZip = await whyNotInstalled(['zip'], () => has('zip'))
@@ -33,11 +42,17 @@ const page =
 
 describe.skipIf(skip)(`http as files${skip ? ` (${skip})` : ''}`, () => {
   let instance: CosmosInstance
+  let certificate: Certificate
   beforeAll(async () => {
     instance = new CosmosInstance({ env: { NO_PROXY: '127.0.0.1' } })
     const etc = join(instance.home, '.cosm/etc/cosmos')
     mkdirSync(etc, { recursive: true })
-    writeFileSync(join(etc, 'cosmos.conf'), '[source.http]\nheader_timeout = 1\nidle_timeout = 1\n')
+    certificate = await selfSigned()
+    writeFileSync(join(etc, 'trusted.pem'), certificate.cert)
+    writeFileSync(
+      join(etc, 'cosmos.conf'),
+      `[source.http]\nheader_timeout = 1\nidle_timeout = 1\n[source.https]\nca = "${etc}/trusted.pem"\n`,
+    )
     if ((await instance.up()).code !== 0) throw new Error(instance.log())
   })
   afterAll(() => instance?.stop())
@@ -161,6 +176,17 @@ with open(sys.argv[1], 'rb') as f:
     const { code, stderr } = await sh('cat "$1"', `${at}/short.bin`)
     expect(code).not.toBe(0)
     expect(stderr).toMatch(/Input\/output error/)
+  })
+
+  test('https, and a server that nobody vouches for', async () => {
+    const answer: Answer = (request, response) =>
+      request.url === '/data.yaml' ? sendFile(request, response, YAML) : response.writeHead(404).end()
+    const trusted = await serve(answer, certificate)
+    const stranger = await serve(answer, await selfSigned())
+    const at = (authority: string) => join(instance.mount, 'https:', authority, 'data.yaml')
+    expect(await readFile(`${at(trusted.authority)}.to-json`, 'utf8')).toBe(JSON_TEXT)
+    expect((await sh('cat "$1"', at(stranger.authority))).stderr).toMatch(/Permission denied/)
+    expect(await readFile(`${at(stranger.authority)}:error`, 'utf8')).toMatch(/is not trusted/)
   })
 
   test('a file whose size nobody tells, and one that is compressed', async () => {
@@ -354,14 +380,16 @@ print(h.hexdigest(), os.fstat(f).st_size)`,
         by: 'fudge',
         answer: `transform to-json of copy of source ${url}/data.yaml`,
       },
+      { stage: '  module fudge', by: 'built in', microseconds: 0 },
       { stage: '  copy', by: 'source http', answer: '26 bytes, made now' },
       { stage: '  transform to-json', by: 'transformer', answer: '53 bytes, made now' },
     ])
-    const [, whole = { microseconds: 0 }, copy = { microseconds: 0 }, made = { microseconds: 0 }] = stages
+    const [, whole = { microseconds: 0 }, , copy = { microseconds: 0 }, made = { microseconds: 0 }] = stages
     expect(whole.microseconds).toBeGreaterThanOrEqual(Math.max(copy.microseconds, made.microseconds, 1))
     expect(await trace('/data.yaml.d/list')).toMatchObject([
       host,
       { stage: 'data.yaml.d', by: 'fudge' },
+      { stage: '  module fudge', by: 'built in', microseconds: 0 },
       { stage: '  copy', answer: expect.stringMatching(/^26 bytes, kept since 20/), microseconds: 0 },
       { stage: '  map yaml', by: 'mapper', answer: '4 entries, made now' },
       { stage: 'list', by: 'store' },
