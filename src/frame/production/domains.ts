@@ -66,7 +66,9 @@ export class Domains {
 
   #find(directory: string, since: number): Known {
     const isRoot = directory === '/' || directory === ''
-    const own = this.#read(`${isRoot ? '' : directory}/.cosm/etc/cosmos/${FILE}`)
+    const cosm = `${isRoot ? '' : directory}/.cosm`
+    // Most directories have none: that costs least to know.
+    const own = typeof placeOf(cosm) === 'string' ? undefined : this.#read(`${cosm}/etc/cosmos/${FILE}`)
     if (own) return { domain: own, since }
     // What is inherited is as old as it is there.
     if (!isRoot) return this.#at(directory.slice(0, directory.lastIndexOf('/')) || '/', since)
