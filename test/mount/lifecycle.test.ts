@@ -51,7 +51,9 @@ describe.each([
     expect(second.stdout).toContain(instance.mount)
     expect(await instance.status()).toMatchObject({ pid, supervisor })
     expect(mountPoints().filter(({ path }) => path === instance.mount).length).toBe(1)
-    expect((await instance.run('ls', ['-A', instance.mount])).stdout).toBe(`.cosm\nhttp:\nhttps:\n${hostDirectory}\nssh:\n`)
+    expect((await instance.run('ls', ['-A', instance.mount])).stdout).toBe(
+      `.cosm\nhttp:\nhttps:\n${hostDirectory}\nssh:\n`,
+    )
   })
 
   test('ten at once make one daemon', async () => {
