@@ -62,7 +62,8 @@ export function median(values: number[]): number {
   return (low + high) / 2
 }
 
-function digits(value: number): string {
+/** A number for people: three digits or so. */
+export function digits(value: number): string {
   return value.toFixed(value < 10 ? 2 : value < 100 ? 1 : 0)
 }
 

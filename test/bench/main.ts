@@ -8,7 +8,9 @@ import { parseArgs } from 'node:util'
 import { killAll, run, Undo } from './children.ts'
 import { executableFigures } from './executables.ts'
 import { bare, compared, type Figure, median, type Samples, table } from './figures.ts'
+import { lookupFigures } from './lookups.ts'
 import { type Measure, measures, userMeasures } from './measures.ts'
+import { meshFigures } from './mesh.ts'
 import { memoryGoals, million } from './million.ts'
 import {
   type Bench,
@@ -20,6 +22,8 @@ import {
   prepare,
   raw,
 } from './mounts.ts'
+import { sourceFigures } from './sources.ts'
+import { seconds } from './turns.ts'
 
 const help = `usage: npm run bench -- [--only NAME[,NAME…]] [--rounds N] [--million] [--json]
                        [--dir DIR] [--cosmos PROGRAM] [--uid N] [--list]
@@ -66,7 +70,7 @@ async function main(): Promise<void> {
   })
   const names = [...measures, ...userMeasures]
     .map((measure) => measure.name)
-    .concat('ready', 'executables', 'million')
+    .concat('ready', 'executables', 'sources', 'lookups', 'mesh', 'million')
   if (values.help) return console.log(help)
   if (values.list) return console.log(names.join('\n'))
   const only = values.only?.flatMap((name) => name.split(','))
@@ -142,6 +146,13 @@ async function measureAll(undo: Undo, settings: Settings): Promise<Figure[]> {
     await told(say, 'executables', async () =>
       figures.push(...(await executableFigures(bench.probe, settings.rounds, say))),
     )
+  const [of, rounds] = [bench.probe, settings.rounds]
+  if (wants('sources'))
+    await told(say, 'sources', async () => figures.push(...(await sourceFigures(rounds, say))))
+  if (wants('lookups'))
+    await told(say, 'lookups', async () => figures.push(...(await lookupFigures(of, rounds, say))))
+  if (wants('mesh'))
+    await told(say, 'mesh', async () => figures.push(...(await meshFigures(of, rounds, say))))
   if (wants('million')) {
     await told(say, 'million', async () => {
       const memory = await million(bench, program)
@@ -220,12 +231,6 @@ async function ready(bench: Bench, settings: Settings): Promise<Figure> {
   const value = median(beyond)
   const what = '`cosmos up` to an answered `ls`, beyond the start of Node'
   return bare('ready', what, `≤ ${readyGoal} s`, `${value.toFixed(2)} s`, value <= readyGoal)
-}
-
-async function seconds(step: () => Promise<unknown>): Promise<number> {
-  const start = performance.now()
-  await step()
-  return (performance.now() - start) / 1000
 }
 
 try {
