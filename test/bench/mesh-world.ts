@@ -35,6 +35,8 @@ export class MeshWorld {
     this.shown = join(this.a.cosmos.mount, 'me@b')
     this.#keys = join(this.b.cosmos.base, 'ssh')
     this.config = join(this.#keys, 'config')
+    // Before the files of the hosts are removed.
+    process.prependListener('exit', this.#endSshd)
   }
 
   /** Makes the world; what b sends to a and a to b takes `delay` milliseconds longer. `end` must be called. */
@@ -113,12 +115,18 @@ export class MeshWorld {
     await this.#unmount().catch(() => {})
     await this.a.cosmos.run('ssh', ['-F', this.config, '-O', 'exit', 'b'])
     for (const child of this.#children) child.kill('SIGKILL')
+    this.#endSshd()
+    process.off('exit', this.#endSshd)
+    await this.#hosts.stop()
+  }
+
+  /** sshd goes its own way: it is ended here, and when the bench is interrupted. */
+  readonly #endSshd = (): void => {
     try {
       process.kill(Number(readFileSync(join(this.#keys, 'pid'), 'utf8')))
     } catch {
       // It was not started.
     }
-    await this.#hosts.stop()
   }
 
   async #run(program: string, args: readonly string[]): Promise<void> {
