@@ -117,7 +117,7 @@ describe("a VM's profile", () => {
     ['kinds = ["wasm"]', 'profile: `command` is missing'],
     [
       'kinds = ["jar"]\ncommand = "x"',
-      'profile: `kinds` has "jar", which is none of native, library, script, wasm, program, function',
+      'profile: `kinds` has "jar", which is none of native, library, script, wasm, program, function, remote',
     ],
     ['kinds = ["wasm"]\ncommand = "/bin/sh"', "profile: `command` leads out of the VM's directory"],
     ['kinds = ["wasm"]\ncommand = "a/../../b"', "profile: `command` leads out of the VM's directory"],
