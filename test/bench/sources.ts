@@ -11,6 +11,7 @@ import { CosmosInstance } from '../support/instance.ts'
 import { whyNotInstalled } from '../support/packages.ts'
 import { has, shell, succeed } from '../support/run.ts'
 import type { Figure } from './figures.ts'
+import { dropPages } from './measures.ts'
 import { beside, inTurn, seconds } from './turns.ts'
 
 /** Goals of issue 4: our rate by theirs. */
@@ -47,7 +48,10 @@ async function httpFigure(instance: CosmosInstance, rounds: number): Promise<Fig
     const name = (round: number): string => `127.0.0.1:${port}/1GiB?${round}`
     const samples = await inTurn(rounds, {
       curl: (round) => seconds(() => succeed('curl', ['-sfo', '/dev/null', `http://${name(round)}`])),
-      cosmos: (round) => read(join(instance.mount, 'http:', name(round))),
+      cosmos: async (round) => {
+        await dropPages()
+        return read(join(instance.mount, 'http:', name(round)))
+      },
     })
     const bound = { name: 'sources', what: 'cat of 1 GiB over http', of: 'curl', goal: GOALS.http } as const
     return beside({ ...bound, as: 'rate' }, samples.cosmos, samples.curl)
