@@ -152,7 +152,9 @@ describe.skipIf(why)('two hosts', () => {
     const descriptor = await waitFor('a file', () => openSync(onA(join(closed, 'large')), 'r'))
     await hosts.get('b').cosmos.tell('revoke', 'me@a', `read:${closed}`)
     const buffer = Buffer.alloc(4096)
-    expect(codeOf(() => readSync(descriptor, buffer, 0, 4096, 2_500_000))).toMatch(/ENOENT|EACCES|ESTALE|-116/)
+    expect(codeOf(() => readSync(descriptor, buffer, 0, 4096, 2_500_000))).toMatch(
+      /ENOENT|EACCES|ESTALE|-116/,
+    )
     closeSync(descriptor)
     const refused = readFileSync(join(hosts.get('b').cosmos.home, '.cosm/var/audit.log'), 'utf8')
     expect(refused).toContain('"refused"')
