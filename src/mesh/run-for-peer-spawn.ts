@@ -1,35 +1,26 @@
-import { Arena } from '../../vms/hostexec/arena.ts'
-import {
-  addDup2,
-  destroyActions,
-  initActions,
-  initAttributes,
-  kill,
-  P_PID,
-  pipe2,
-  setAttributeFlags,
-  setDefaultSignals,
-  spawn,
-  WEXITED,
-  WNOHANG,
-  waitId,
-} from '../../vms/hostexec/calls.ts'
 import { CosmosError } from '../errors.ts'
 import { pathBytes, readable } from '../frame/paths.ts'
+import { Arena } from '../os/arena.ts'
 import { O_CLOEXEC, O_RDWR } from '../os/constants.ts'
 import { errnoName } from '../os/errno.ts'
 import { call, lseek, memfdCreate, write } from '../os/libc.ts'
 import { addressOf, allocateNative, cString } from '../os/memory.ts'
+import {
+  addDup2,
+  destroyActions,
+  initActions,
+  OPAQUE,
+  SETSID,
+  spawn,
+  spawnAttributes,
+} from '../os/posix-spawn.ts'
+import { kill, P_PID, pipe2, WEXITED, WNOHANG, waitId } from '../os/processes.ts'
 
 /**
  * Children of the daemon's main thread. Node's own spawn copies the daemon's page tables (20 ms where it has 300 MiB);
  * posix_spawn(3) does not. Node's event loop tells of their ends by SIGCHLD.
  */
 
-/** spawn.h */
-const SETSIGDEF = 4
-const SETSIGMASK = 8
-const SETSID = 0x80
 /** waitid(2): the child stays to be waited for. */
 const WNOWAIT = 0x0100_0000
 const SIGKILL = 9
@@ -39,8 +30,6 @@ const CLD_EXITED = 1
 const SI_CODE = 8
 const SI_PID = 16
 const SI_STATUS = 24
-/** More than any C library's posix_spawn_file_actions_t, posix_spawnattr_t and sigset_t. */
-const OPAQUE = 512
 
 /** close_range(2) has this number on every architecture; this flag marks instead of closing. */
 const SYS_CLOSE_RANGE = 436
@@ -71,12 +60,7 @@ export interface ChildProgram {
 export type ChildExit = { readonly code: number } | { readonly signal: number }
 
 /** A session of its own, every signal at its default, none blocked. */
-const attributes = allocateNative(OPAQUE)
-const allSignals = allocateNative(OPAQUE)
-allSignals.bytes.fill(0xff)
-initAttributes(attributes.address)
-setAttributeFlags(attributes.address, SETSID | SETSIGDEF | SETSIGMASK)
-setDefaultSignals(attributes.address, allSignals.address)
+const attributes = spawnAttributes(SETSID)
 
 const actions = allocateNative(OPAQUE)
 const pidOut = allocateNative(4)

@@ -20,7 +20,7 @@ export const HONEST = {
 /** A message with these frames. */
 export function message(sequence: number, frames: readonly unknown[], acknowledged = 0, time = 0): Buffer {
   const writer = new MsgpackWriter()
-  writer.skip(HEADER_SIZE)
+  writer.reserve(HEADER_SIZE)
   for (const each of frames) writer.value(each)
   const bytes = writer.take()
   putHeader(bytes, sequence, acknowledged, time)

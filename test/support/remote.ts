@@ -18,7 +18,7 @@ import { Session } from '../../src/mesh/session/session.ts'
 import type { StreamReader, StreamWriter } from '../../src/mesh/session/streams.ts'
 import { O_CLOEXEC } from '../../src/os/constants.ts'
 import { allocateNative } from '../../src/os/memory.ts'
-import { pipe2 } from '../../vms/hostexec/calls.ts'
+import { pipe2 } from '../../src/os/processes.ts'
 import { checkout } from './instance.ts'
 import { waitFor } from './wait.ts'
 

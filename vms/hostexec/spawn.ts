@@ -1,31 +1,25 @@
 import { CosmosError } from '../../src/errors.ts'
 import { type WireText, wireReadable } from '../../src/form/wire.ts'
+import { Arena } from '../../src/os/arena.ts'
 import { errnoName } from '../../src/os/errno.ts'
 import { close, fcntl, umask } from '../../src/os/libc.ts'
 import { allocateNative } from '../../src/os/memory.ts'
-import { Arena } from './arena.ts'
 import {
-  access,
   addChdir,
   addDup2,
   destroyActions,
   initActions,
-  initAttributes,
-  setAttributeFlags,
-  setDefaultSignals,
+  OPAQUE,
+  SETPGROUP,
   spawn,
-} from './calls.ts'
+  spawnAttributes,
+} from '../../src/os/posix-spawn.ts'
+import { access } from './calls.ts'
 import { applyTo, type Limit, lowerOwn, raiseOwn } from './limits.ts'
 
 const F_DUPFD_CLOEXEC = 1030
 const X_OK = 1
 const F_OK = 0
-/** spawn.h */
-const SETPGROUP = 2
-const SETSIGDEF = 4
-const SETSIGMASK = 8
-/** More than any C library's posix_spawn_file_actions_t, posix_spawnattr_t and sigset_t. */
-const OPAQUE = 512
 
 /** What is started. */
 export interface Program {
@@ -42,12 +36,7 @@ export interface Program {
 }
 
 /** A process group of its own, every signal at its default, none blocked. */
-const attributes = allocateNative(OPAQUE)
-const allSignals = allocateNative(OPAQUE)
-allSignals.bytes.fill(0xff)
-initAttributes(attributes.address)
-setAttributeFlags(attributes.address, SETPGROUP | SETSIGDEF | SETSIGMASK)
-setDefaultSignals(attributes.address, allSignals.address)
+const attributes = spawnAttributes(SETPGROUP)
 
 const actions = allocateNative(OPAQUE)
 const pidOut = allocateNative(4)

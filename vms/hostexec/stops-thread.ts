@@ -2,7 +2,7 @@ import { workerData } from 'node:worker_threads'
 import { EINTR } from '../../src/os/errno.ts'
 import { read, write } from '../../src/os/libc.ts'
 import { allocateNative } from '../../src/os/memory.ts'
-import { P_ALL, WSTOPPED, waitId } from './calls.ts'
+import { P_ALL, WSTOPPED, waitId } from '../../src/os/processes.ts'
 import { INFO_SIZE, type StopsPipes } from './stops.ts'
 
 // Waits for stops of children, and tells each: the siginfo_t that waitid(2) gives. See stops.ts.

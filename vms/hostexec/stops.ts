@@ -2,7 +2,7 @@ import { Worker } from 'node:worker_threads'
 import { CosmosError } from '../../src/errors.ts'
 import { eventfd, read, write } from '../../src/os/libc.ts'
 import { allocateNative } from '../../src/os/memory.ts'
-import { pipe2 } from './calls.ts'
+import { pipe2 } from '../../src/os/processes.ts'
 
 /**
  * Stops of children. A pidfd tells only the end of a process, and SIGCHLD cannot be waited for in Node: its other

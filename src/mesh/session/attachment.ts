@@ -69,7 +69,7 @@ export class Attachment implements LinkReceiver, Timed {
   /** Sends a message that has no number, and so is not repeated, with one frame or none. */
   send(put?: (writer: MsgpackWriter) => void): void {
     const writer = new MsgpackWriter(256)
-    writer.skip(frames.HEADER_SIZE)
+    writer.reserve(frames.HEADER_SIZE)
     put?.(writer)
     const message = writer.take()
     frames.putHeader(message, 0, this.#owner.received, this.#owner.clock.now())

@@ -49,7 +49,7 @@ export class MsgpackWriter {
   }
 
   /** Bytes to be overwritten later. */
-  skip(size: number): void {
+  reserve(size: number): void {
     this.#need(size)
     this.#at += size
   }

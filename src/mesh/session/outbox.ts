@@ -56,7 +56,7 @@ export class Outbox {
   constructor(limit: number, heartbeat: number) {
     this.#limit = limit
     this.#heartbeat = heartbeat
-    this.#writer.skip(HEADER_SIZE)
+    this.#writer.reserve(HEADER_SIZE)
   }
 
   /** Bytes of a stream that one frame holds. */
@@ -189,7 +189,7 @@ export class Outbox {
       this.#open++
       this.#stamps = undefined
     }
-    this.#writer.skip(HEADER_SIZE)
+    this.#writer.reserve(HEADER_SIZE)
   }
 
   /** The next message for the link, with this acknowledgement, lifetimes as of now; undefined where there is none. */

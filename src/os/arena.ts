@@ -1,5 +1,5 @@
-import type { WireText } from '../../src/form/wire.ts'
-import { allocateNative, type NativeMemory } from '../../src/os/memory.ts'
+import type { WireText } from '../form/wire.ts'
+import { allocateNative, type NativeMemory } from './memory.ts'
 
 /**
  * Memory for the texts of one call: they lie one after the other in one piece that the next call uses again, so
