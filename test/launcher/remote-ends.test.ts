@@ -83,9 +83,11 @@ forBothIn(
         world()
           .peer.events.filter(([op]) => op === 'signal')
           .map(([, args]) => args)
-      await waitFor('the program to be told', () => told().length > 0)
+      const last = (signal: number) => (): boolean =>
+        (told().at(-1) as { signal?: number })?.signal === signal
+      await waitFor('the program to be told', last(20))
       process.kill(child.pid!, 'SIGCONT')
-      await waitFor('it to go on', () => !statusOf(child.pid!, 'State').startsWith('T'))
+      await waitFor('the program to be told that it goes on', last(18))
       child.stdin?.end('on\n')
       expect(await once(child, 'exit')).toEqual([4, null])
       expect(await rest).toBe('on\n')
@@ -190,11 +192,9 @@ forBothIn(
       }
     })
 
-    test('signals that come before there is a call are not lost', async () => {
-      let go = () => {}
-      const gate = new Promise<void>((resolve) => {
-        go = resolve
-      })
+    /** A launcher whose call is not made before `go`. */
+    async function startHeld(): Promise<{ child: ChildProcess; go: () => void }> {
+      const { promise: gate, resolve: go } = Promise.withResolvers<void>()
       let asked = false
       world().open = async (request) => {
         asked = true
@@ -203,6 +203,11 @@ forBothIn(
       }
       const child = spawn(file, [world().control, '/bin/sleep', '1000'], { stdio: 'ignore' })
       await waitFor('it to be asked', () => asked)
+      return { child, go }
+    }
+
+    test('signals that come before there is a call are not lost', async () => {
+      const { child, go } = await startHeld()
       process.kill(child.pid!, 'SIGTERM')
       const ended = once(child, 'exit')
       // The connection keeps order: what was sent before this was taken.
@@ -215,18 +220,7 @@ forBothIn(
     })
 
     test('a launcher that goes while the call is made: it is cancelled', async () => {
-      let go = () => {}
-      const gate = new Promise<void>((resolve) => {
-        go = resolve
-      })
-      let asked = false
-      world().open = async (request) => {
-        asked = true
-        await gate
-        return world().call(request)
-      }
-      const child = spawn(file, [world().control, '/bin/sleep', '1000'], { stdio: 'ignore' })
-      await waitFor('it to be asked', () => asked)
+      const { child, go } = await startHeld()
       child.kill('SIGKILL')
       await waitFor('nothing to be left', () => world().netrun.running === 0)
       const before = world().calls.length

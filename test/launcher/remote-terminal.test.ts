@@ -1,35 +1,19 @@
 // A program that a peer runs, in a terminal of its own that the caller's shows.
-import { writeFileSync } from 'node:fs'
-import { join } from 'node:path'
-import { afterEach, test } from 'vitest'
+import { test } from 'vitest'
 import { RemoteWorld } from '../support/remote.ts'
 import { waitFor } from '../support/wait.ts'
 import { forBothIn, statusOf } from './launchers.ts'
-import { Terminal } from './shell-terminal.ts'
+import { launchTerminals } from './shell-terminal.ts'
 
 forBothIn(
   () => RemoteWorld.start(),
   'a program of a peer in a terminal',
   (_name, file, world) => {
-    const open: Terminal[] = []
-    afterEach(() => {
-      for (const terminal of open.splice(0)) terminal.close()
-    })
-
-    /** A terminal in which `launch` is the launcher. */
-    async function terminal(): Promise<Terminal> {
-      const made = new Terminal()
-      open.push(made)
-      await made.see(/begun\r\n/)
-      made.type(`launch() { '${file}' '${world().control}' "$@"; }\n`)
-      return made
-    }
-
-    function script(text: string): string {
-      const path = join(world().directory, `script-${Math.random().toString(36).slice(2)}`)
-      writeFileSync(path, `#!/bin/bash\n${text}\n`, { mode: 0o755 })
-      return path
-    }
+    const { terminal, script } = launchTerminals(() => ({
+      file,
+      control: world().control,
+      directory: world().directory,
+    }))
 
     const settings = `stty -a | grep -o -- '-\\?\\(icanon\\|echo\\|isig\\|opost\\)\\b' | tr '\\n' ' '; echo`
 

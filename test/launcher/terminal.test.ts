@@ -1,31 +1,15 @@
 // A program in a terminal, started by an interactive bash: as if bash had started it itself.
-import { writeFileSync } from 'node:fs'
-import { join } from 'node:path'
-import { afterEach, test } from 'vitest'
+import { test } from 'vitest'
 import { waitFor } from '../support/wait.ts'
 import { forBoth, statusOf } from './launchers.ts'
-import { Terminal } from './shell-terminal.ts'
+import { launchTerminals } from './shell-terminal.ts'
 
 forBoth('in a terminal', (subject) => {
-  const open: Terminal[] = []
-  afterEach(() => {
-    for (const terminal of open.splice(0)) terminal.close()
-  })
-
-  /** A terminal in which `launch` is the launcher. */
-  async function terminal(): Promise<Terminal> {
-    const made = new Terminal()
-    open.push(made)
-    await made.see(/begun\r\n/)
-    made.type(`launch() { '${subject.file}' '${subject.world.control}' "$@"; }\n`)
-    return made
-  }
-
-  function script(text: string): string {
-    const path = join(subject.world.directory, `script-${Math.random().toString(36).slice(2)}`)
-    writeFileSync(path, `#!/bin/bash\n${text}\n`, { mode: 0o755 })
-    return path
-  }
+  const { terminal, script } = launchTerminals(() => ({
+    file: subject.file,
+    control: subject.world.control,
+    directory: subject.world.directory,
+  }))
 
   test('the program has it, and leaves it as it sets it', async () => {
     const shell = await terminal()
