@@ -29,6 +29,12 @@ export function tour(mount: string): string {
       `${cosmos} unbind ${work}`,
     ],
     [
+      'A file in another form, and its inside; a URL has them too:',
+      `printf 'list: [1, 2]\\n' > ${work}/conf.yaml`,
+      `cat ${work}/conf.yaml.to-json`,
+      `cat ${work}/conf.yaml.d/list/1`,
+    ],
+    [
       "A library's function, as a command and as a file:",
       `${cosmos} call libm.so.6 'double cos(double x)' 0`,
       `${tree}/.cosm/lib/libm.so.6/cos 0`,
@@ -41,6 +47,7 @@ export function tour(mount: string): string {
       `${cosmos} vm accepts ${tree}/.cosm/bin/hello.py`,
       `${cosmos} run list`,
     ],
+    ['The machines that have joined; cosmos invite --help is how another one does:', `${cosmos} peers`],
     ['How it is:', `${cosmos} status`],
   ]
   // No comments on the lines: an interactive zsh does not know them.
