@@ -11,7 +11,7 @@ import { CosmosInstance } from '../support/instance.ts'
 import { compareWithLddtree, elfPrograms, whyNoLddtree } from '../support/lddtree.ts'
 import { succeed } from '../support/run.ts'
 import { tiny } from '../wasi/tiny.ts'
-import { bare, type Figure, median } from './figures.ts'
+import { bare, type Figure, measured, median } from './figures.ts'
 import { functionFigures } from './functions.ts'
 
 /** Goals of issue 3. */
@@ -49,11 +49,7 @@ export async function executableFigures(
   const instance = await CosmosInstance.start()
   try {
     const bench = new Executables(instance, probe, rounds)
-    const figures: Figure[] = []
-    for (const [name, measure] of Object.entries(bench.measures)) {
-      say(`${name} …`)
-      figures.push(...(await measure()))
-    }
+    const figures = await measured(bench.measures, (name) => say(`${name} …`))
     say('call …')
     figures.push(...(await functionFigures(rounds)))
     say('profiles …')

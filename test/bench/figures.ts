@@ -92,3 +92,16 @@ export function table(figures: Figure[], rounds: number): string {
     `${met} met, ${missed} missed${rounds < 5 ? ' (fewer than 5 rounds: figures to look at, not to cite)' : ''}`,
   ].join('\n')
 }
+
+/** The figures of all measures, one after the other; `begin` is told the name of each. */
+export async function measured(
+  measures: Readonly<Record<string, () => Promise<Figure[]>>>,
+  begin: (name: string) => void,
+): Promise<Figure[]> {
+  const figures: Figure[] = []
+  for (const [name, measure] of Object.entries(measures)) {
+    begin(name)
+    figures.push(...(await measure()))
+  }
+  return figures
+}

@@ -6,7 +6,7 @@ import { gzipSync } from 'node:zlib'
 import { CosmosInstance } from '../support/instance.ts'
 import { whyNotInstalled } from '../support/packages.ts'
 import { has, shell, succeed } from '../support/run.ts'
-import { bare, digits, type Figure, median } from './figures.ts'
+import { bare, digits, type Figure, measured, median } from './figures.ts'
 import { fudgeFigures } from './fudge.ts'
 import { beside, duration, inTurn, seconds } from './turns.ts'
 
@@ -29,11 +29,7 @@ export async function lookupFigures(
   const instance = await CosmosInstance.start()
   try {
     const bench = new LookupBench(instance, probe, rounds)
-    const figures: Figure[] = []
-    for (const [name, measure] of Object.entries(bench.measures)) {
-      say(`lookups, ${name} …`)
-      figures.push(...(await measure()))
-    }
+    const figures = await measured(bench.measures, (name) => say(`lookups, ${name} …`))
     return figures.concat(fudgeFigures())
   } finally {
     await instance.stop()

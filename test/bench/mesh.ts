@@ -4,7 +4,7 @@ import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { succeed } from '../support/run.ts'
 import { pause } from './children.ts'
-import { bare, digits, type Figure, median } from './figures.ts'
+import { bare, digits, type Figure, measured, median } from './figures.ts'
 import type { ClientFigures } from './mesh-client.ts'
 import { MeshWorld } from './mesh-world.ts'
 import { beside, duration, inTurn } from './turns.ts'
@@ -43,12 +43,7 @@ export async function meshFigures(
 ): Promise<Figure[]> {
   const near = await inWorld(0, async (world) => {
     const bench = new MeshBench(world, probe, rounds)
-    const figures: Figure[] = []
-    for (const [name, measure] of Object.entries(bench.near)) {
-      say(`mesh, ${name} …`)
-      figures.push(...(await measure()))
-    }
-    return figures
+    return measured(bench.near, (name) => say(`mesh, ${name} …`))
   })
   say(`mesh, ${ROUND_TRIP} ms away …`)
   const far = await inWorld(DELAY, (world) => new MeshBench(world, probe, Math.min(rounds, 3)).far())
